@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.runtime.libraries import pa
+from tasks.base.runtime.libraries import pa, pc
 from tasks.base.training_records import NUMBERS, Kind, Schema
 from tasks.data.targets import Judged, labels_of
 
@@ -17,6 +17,8 @@ SAMPLE_CELLS = 3_000_000  # wide tables: fewer rows, at least 1,000
 LEAK_AUC = 0.99
 LEAK_RANK_CORRELATION = 0.999
 LATER_SHARE = 0.5
+_BOTH_SIDES = 30
+_BY_CHANCE = 1e-6
 _SEED = 0
 
 
@@ -32,7 +34,8 @@ def suspicions(
     Judged on at most 20,000 rows. A feature is suspicious when it equals the target, when it
     alone reaches a ROC AUC above 0.99 (binary), gives each row's class (multiclass), or ranks
     the rows as the target does (regression: Spearman's correlation above 0.999). A moment is when
-    it mostly lies after the row's own time: it was written once the event was over.
+    it mostly lies after the row's own time: it was written once the event was over. So is one that
+    is empty, or 0, in all rows without a label, and not in as many labelled rows next to them.
     """
     sample = _sampled(table, len(features))
     schema = Schema(target=target, task=judged.task, features={}, classes=judged.classes)
@@ -41,12 +44,14 @@ def suspicions(
         return {}
     codes = y if judged.task in NUMBERS else np.unique(y, return_inverse=True)[1]
     found = {}
+    labelled = _labelled_rows(sample, keep, time_column)
     for name, kind in features.items():
         values = _values(sample[name], keep)
         if values is not None:
             why = _too_good(values, kind, codes, judged)
         else:
             why = _afterwards(sample, name, time_column)
+        why = why or _with_the_label(sample[name], keep, labelled)
         if why:
             found[name] = (
                 f"{name!r} looks like a leak: {why}; unless it is known before the prediction is "
@@ -90,6 +95,42 @@ def _afterwards(sample: Any, name: str, time_column: str | None) -> str:
     return (
         f"it lies after the row's own time, {time_column!r}, in {later:.0%} of the rows that have "
         "it, as what is written after the event does"
+    )
+
+
+def _labelled_rows(
+    sample: Any, keep: NDArray[np.bool_], time_column: str | None
+) -> NDArray[np.int64]:
+    """Return labelled rows, by time the newest, as many as there are without a label."""
+    rows, absent = np.flatnonzero(keep), int((~keep).sum())
+    times = None if time_column is None else _instants(sample[time_column])
+    if times is not None:
+        rows = rows[np.argsort(times[rows], kind="stable")][-absent:] if absent else rows[:0]
+    return rows
+
+
+def _with_the_label(column: Any, keep: NDArray[np.bool_], labelled: NDArray[np.int64]) -> str:
+    """Return that a column is filled in with the label; empty where it is not.
+
+    Rows without a label are like those that will be scored. A share of filled cells as among the
+    labelled rows would leave all of them empty by chance in one case of a million at most.
+    """
+    absent = int((~keep).sum())
+    if min(absent, len(labelled)) < _BOTH_SIDES:
+        return ""
+    empty = column.is_null().to_numpy()
+    what = "empty"
+    if not empty[~keep].all():
+        if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+            return ""
+        empty = empty | np.asarray(pc.fill_null(pc.equal(column, 0), True).to_numpy())
+        what = "empty or 0"
+    filled = 1 - float(empty[labelled].mean())
+    if not empty[~keep].all() or (1 - filled) ** absent > _BY_CHANCE:
+        return ""
+    return (
+        f"it is {what} in all {absent:,} rows without a label and filled in {filled:.1%} of the "
+        "labelled ones, so it seems to be known with the label only"
     )
 
 

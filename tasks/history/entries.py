@@ -306,8 +306,9 @@ def judged(verdict: Verdict) -> list[Fact]:
 
 def judged_against(verdict: Verdict) -> str:
     """Return the reference of the gate's difference."""
-    former = verdict.champion_version
-    return "the trivial baseline" if former is None else f"v{former}"
+    former, rests = verdict.champion_version, verdict.evidence
+    unmeasured = rests is not None and rests.difference is None
+    return "the trivial baseline" if former is None or unmeasured else f"v{former}"
 
 
 def _cause(decision: Decision) -> list[Fact]:

@@ -20,16 +20,19 @@ from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.base.settings.yaml_document import dump_yaml, parse_yaml
 from tasks.base.source_notes import note_text
 from tasks.base.text.commands import command
+from tasks.base.text.phrases import plural
 from tasks.base.text.terminal import without_marks
 from tasks.base.training_records import Schema, Snapshot
 from tasks.contracts.contract_files import contract_text, infer_from
 from tasks.data.column_kinds import build_schema
 from tasks.data.files.paths import storage_kind
 from tasks.data.loading import stated_options
-from tasks.data.snapshots import read_frame
+from tasks.data.snapshots import open_table, read_frame
 from tasks.data.sources.source import column_names
+from tasks.data.targets import labels_of
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
+from tasks.projects.label_delay import label_delay
 from tasks.projects.window_length import WindowLength, window_length
 from tasks.training.row_windows import training_snapshot
 from tasks.training.training_plan import repeated_ids
@@ -74,7 +77,8 @@ def draft_project(request: Request) -> Draft:
     options = stated_options(pipeline.config.source, pipeline.base)
     values["source"] = {**values["source"], **options}
     length = _window_length(values, snapshot)
-    values = _completed(values, schema, snapshot, request, length)
+    delay = 0 if length is None else _label_delay(snapshot, schema)
+    values = _completed(values, schema, snapshot, request, length, delay)
     pipeline = _pipeline(values, file, database)
     schema = build_schema(snapshot, pipeline.config)
     inferred = infer_from(pipeline, snapshot)
@@ -83,6 +87,7 @@ def draft_project(request: Request) -> Draft:
         *_secret(database),
         *_assumptions(snapshot, schema, request),
         *([length.assumption] if length is not None and length.assumption else []),
+        *([_late_labels(schema.target, delay)] if delay else []),
         *([repeated] if repeated else []),
     )
     write_whole(contract, contract_text(inferred))
@@ -219,12 +224,29 @@ def _window_length(values: dict[str, Any], snapshot: Snapshot) -> WindowLength |
     return window_length(times.to_numpy(dtype="datetime64[s]"))
 
 
+def _label_delay(snapshot: Snapshot, schema: Schema) -> int:
+    """Return the days that labels take to arrive, of a table whose rows have a time."""
+    assert schema.time_column is not None  # noqa: S101 - decided by the caller
+    table = open_table(snapshot.path)
+    _, labelled = labels_of(table[schema.target], schema)
+    times = read_frame(snapshot.path, columns=[schema.time_column])[schema.time_column]
+    return label_delay(times.to_numpy(dtype="datetime64[s]"), labelled)
+
+
+def _late_labels(target: str, days: int) -> str:
+    return (
+        f"{target!r} becomes known {plural(days, 'day')} after a row's time: no newer row has it "
+        "(`monitoring: {label_delay: …}`)"
+    )
+
+
 def _completed(
     values: dict[str, Any],
     schema: Schema,
     snapshot: Snapshot,
     request: Request,
     length: WindowLength | None,
+    delay: int,
 ) -> dict[str, Any]:
     """Return the keys in the order of the file, with what was inferred stated."""
     ids = values.get("id_columns") or _identifiers(snapshot, request)
@@ -248,6 +270,7 @@ def _completed(
     if stated.get("time_column"):
         # What `keepfit up` runs; nothing else reads it.
         usual = {"window": "7d"} if length is None else length.values
+        usual |= {"label_delay": f"{delay}d"} if delay else {}
         stated["monitoring"] = values.get("monitoring", usual)
         stated["schedules"] = dict(_SCHEDULES)
     return stated

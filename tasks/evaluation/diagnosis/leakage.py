@@ -22,6 +22,8 @@ MOST_CELLS = 60_000_000
 TOO_GOOD = 0.995
 _MANY = 0.01
 _FEW_GROUPS = 10
+_NAMED = 5
+_SMALL_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def too_good(
                     about="score",
                     level="warning",
                     sentence=f"{metric_words(name)} {value:.4f} is rarely true: check that every "
-                    "column is known before the prediction is made.",
+                    f"column is known before the prediction is made{_resting_on(result)}.",
                 )
             )
             break
@@ -147,6 +149,13 @@ def too_good(
     if holdout is not None and (unlike := _unlike_validation(holdout, result, metric)):
         found.append(unlike)
     return tuple(found)
+
+
+def _resting_on(result: CandidateResult) -> str:
+    """Return the columns that the model depends on most, to end a sentence; empty where unknown."""
+    first = sorted(result.importance.items(), key=lambda item: -item[1])[:_NAMED]
+    names = [f"{column} ({share:.0%})" for column, share in first if share >= _SMALL_SHARE]
+    return f", above all those that it rests on: {', '.join(names)}" if names else ""
 
 
 def _easy(name: str, value: float, evaluation: Evaluation, baseline: float | None) -> bool:

@@ -11,6 +11,7 @@ from math import isfinite
 
 from tasks.base.settings.evaluation import GateConfig, greater_is_better
 from tasks.base.text.numbers import number
+from tasks.base.text.phrases import listed
 from tasks.base.training_records import GateEvidence, RefitGain, Verdict
 from tasks.registry.gate.probability_gain import ProbabilityGain, probability_gain
 from tasks.registry.gate.recipe_comparison import Joined, joined
@@ -37,6 +38,7 @@ def decide(
     champion_family: str | None = None,
     refit: bool = False,
     earlier: Sequence[RefitGain] = (),
+    withdrawn: Sequence[str] = (),
 ) -> Verdict:
     """Return whether the challenger becomes champion, and why.
 
@@ -65,7 +67,8 @@ def decide(
     >>> verdict.promoted, verdict.rule
     (True, 'first champion')
     """
-    first = champion_version is None
+    against = None if withdrawn else champion_version
+    first = against is None
     stop = _cannot_judge(evidence, gate, first=first, new_evidence=new_evidence)
     if stop is None and not first and champion_family in skipped:
         stop = (
@@ -88,10 +91,11 @@ def decide(
         least = _least(evidence, gate)
         if _known(evidence.low) <= least:
             support = joined(evidence, least, gate.confidence)
-    rule = stop[0] if stop else "first champion" if first else "refit" if refit else gate.rule
+    alone = "withdrawn champion" if withdrawn else "first champion"
+    rule = stop[0] if stop else alone if first else "refit" if refit else gate.rule
     spared = refit and not first and stop is None and _known(evidence.low) > 0
-    refusals = [stop[1]] if stop else _refusals(evidence, gate, champion_version, support, spared)
-    achieved = _achieved(evidence, gate, champion_version, support)
+    refusals = [stop[1]] if stop else _refusals(evidence, gate, against, support, spared)
+    achieved = _achieved(evidence, gate, champion_version, support, withdrawn)
     reasons = tuple(refusals) or (achieved,)
     gain, low, high = _gain(evidence, first=first)
     return Verdict(
@@ -314,10 +318,16 @@ def _achieved(
     gate: GateConfig,
     champion_version: str | None,
     support: Support | None,
+    withdrawn: Sequence[str],
 ) -> str:
     """Return the evidence for a promoted challenger as a sentence."""
-    measured = _measured(evidence, gate, first=champion_version is None)
+    measured = _measured(evidence, gate, first=champion_version is None or bool(withdrawn))
     metric = evidence.metric
+    if withdrawn:
+        return (
+            f"replaces champion v{champion_version}, which uses {listed(list(withdrawn), 5)}, "
+            f"excluded now, and beats the trivial baseline in {metric} ({measured})"
+        )
     if champion_version is None:
         return f"is the first champion and beats the trivial baseline in {metric} ({measured})"
     if gate.rule == "superior":

@@ -83,18 +83,20 @@ def judge(
         # Fits of an earlier process: the files on disk are what is left of them.
         require_reproduced(basis, ours_kept, Path(ours_kept.model_path), f"the kept {challenger}")
     champion = store.champion(config.name)
-    rows = _all_rows(basis.split) if champion is None else _unseen(champion, basis)
+    withdrawn = () if champion is None else excluded_features(champion, config)
+    rival = None if withdrawn else champion
+    rows = _all_rows(basis.split) if rival is None else _unseen(rival, basis)
     theirs, problem, equal_age = None, rows.why_not, False
     refit = basis.prepared.mode.kind == "refit"
-    if champion is not None and rows.mask.any():
+    if rival is not None and rows.mask.any():
         # Only where a promoted challenger will be fitted on the whole window as well.
-        if basis.prepared.refit and not skipped and ends_before(basis, champion):
-            twin, problem = fit_twin(store, config, champion, basis)
+        if basis.prepared.refit and not skipped and ends_before(basis, rival):
+            twin, problem = fit_twin(store, config, rival, basis)
             if twin is not None:
                 equal_age = True
                 theirs = read_predictions(twin.predictions_path).only(rows.mask)
         if theirs is None:
-            theirs, cannot = champion_predictions(store, champion, basis, rows.mask)
+            theirs, cannot = champion_predictions(store, rival, basis, rows.mask)
             problem = cannot or problem
     times, groups = holdout_times(basis), holdout_groups(basis)
     times = None if times is None else times[rows.mask]
@@ -126,7 +128,7 @@ def judge(
             "latency_ms_per_1k": _latency(by_name[challenger], basis.split.n_holdout),
             "model_bytes": by_name[challenger].model_bytes,
             "equal_age": equal_age,
-            "recipes": None if refit else _recipes(config, basis, results, challenger, champion),
+            "recipes": None if refit else _recipes(config, basis, results, challenger, rival),
             **({"blocks_of": f"groups of {basis.split.group}"} if grouped else {}),
         }
     )
@@ -139,6 +141,7 @@ def judge(
         champion_family=champion.tags.get(FAMILY_TAG) if champion else None,
         refit=refit,
         earlier=judged_before(earlier, basis.split.boundary),
+        withdrawn=withdrawn,
     )
     if equal_age and basis.split.boundary is not None:
         verdict = verdict.model_copy(
@@ -158,6 +161,11 @@ def judge(
             }
         )
     return verdict
+
+
+def excluded_features(champion: ModelVersion, config: PipelineConfig) -> tuple[str, ...]:
+    """Return the columns that a version predicts from and the pipeline file excludes."""
+    return tuple(name for name in champion.roles.features if name in config.exclude)
 
 
 def _recipes(

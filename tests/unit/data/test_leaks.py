@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +96,38 @@ def test_the_auc_is_scikit_learns() -> None:
     assert auc(values, y) == pytest.approx(roc_auc_score(y, values))
     assert auc(-values, y) == pytest.approx(roc_auc_score(y, values))
     assert auc(np.zeros(500), y) == 0.5
+
+
+def loans(paid: Any) -> dict[str, Any]:
+    """Return people whose newest tenth has no label yet; the label comes with `paid`."""
+    columns = people(2000)
+    y = [bool(v) if row < 1800 else None for row, v in enumerate(np.asarray(columns["y"]))]
+    days = [datetime(2024, 1, 1) + timedelta(hours=row) for row in range(2000)]
+    return columns | {
+        "y": y,
+        "at": days,
+        "paid": [paid(r) if r < 1800 else None for r in range(2000)],
+    }
+
+
+@pytest.mark.parametrize("later", [None, 0.0])
+def test_a_column_that_is_filled_in_with_the_label_is_named(
+    tmp_path: Path, later: float | None
+) -> None:
+    # Filled in one labelled row of ten: alone it predicts next to nothing.
+    columns = loans(lambda row: 50.0 + row % 7 if row % 10 == 0 else later)
+    columns["paid"] = [later if v is None else v for v in columns["paid"]]
+    text = said(columns, tmp_path, time_column="at")
+    assert "'paid' looks like a leak" in text
+    assert "in all 200 rows without a label and filled in 10.0% of the labelled ones" in text
+
+
+def test_a_column_that_ended_before_the_labels_did_is_not_accused(tmp_path: Path) -> None:
+    columns = loans(lambda row: 50.0 + row % 7 if row < 1500 else None)
+    assert "leak" not in said(columns, tmp_path, time_column="at")
+
+
+def test_a_rare_value_that_few_unlabelled_rows_may_lack_is_not_accused(tmp_path: Path) -> None:
+    columns = loans(lambda row: 1.0 if row % 50 == 0 else 0.0)
+    columns["paid"] = [v or 0.0 for v in columns["paid"]]
+    assert "leak" not in said(columns, tmp_path, time_column="at")

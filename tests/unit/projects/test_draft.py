@@ -6,8 +6,10 @@ import json
 import os
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.base.errors import ConfigError, UsageError
@@ -152,3 +154,14 @@ def test_a_misspelt_target_names_no_line_of_a_file_that_is_not_there(tmp_path: P
 
     assert error.value.message.startswith("`target` names the column 'churned?'")
     assert "Did you mean 'Churned?'" in error.value.remedy
+
+
+def test_labels_that_come_late_are_stated_as_a_delay(tmp_path: Path) -> None:
+    data = tmp_path / "loans.csv"
+    days = np.datetime64("2026-01-01") + np.arange(400)
+    rows = [f"{day},{i % 7}.5,{i % 2 if i < 340 else ''}" for i, day in enumerate(days)]
+    data.write_text("\n".join(["day,fee,y", *rows]), encoding="utf-8")
+    drafted = draft_project(Request(tmp_path / "p", data, "y", time_column="day"))
+    delay = load_pipeline(tmp_path / "p").config.monitoring.label_delay
+    assert delay == timedelta(days=60)
+    assert any("'y' becomes known 60 days after a row's time" in s for s in drafted.assumptions)

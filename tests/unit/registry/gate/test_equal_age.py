@@ -109,7 +109,9 @@ class Registry:
 def verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verdict]:
     """Return a function that judges a challenger of error 1, a twin of 2, a champion of 0.5."""
 
-    def judged(until: int, *, refit: bool = True, why: str = "") -> Verdict:
+    def judged(
+        until: int, *, refit: bool = True, why: str = "", config: PipelineConfig = CONFIG
+    ) -> Verdict:
         basis = basis_of(tmp_path, refit=refit)
         known = predicting(tmp_path, basis, "registered", 0.5)
         twin = predicting(tmp_path, basis, "twin", 2.0)
@@ -126,7 +128,7 @@ def verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ve
             for name, error in (("challenger", 1.0), ("baseline", 3.0))
         ]
         store: Any = Registry(champion(until))
-        return judge(store, CONFIG, basis, results, "challenger")
+        return judge(store, config, basis, results, "challenger")
 
     return judged
 
@@ -200,3 +202,16 @@ def test_a_twin_that_cannot_be_fitted_has_its_reason(
     twin, why = fit_twin(store, CONFIG, champion(700), basis)  # type: ignore[arg-type]
     assert twin is None
     assert "mlp could not be fitted" in why
+
+
+def test_a_champion_of_an_excluded_column_is_replaced_without_newer_rows(
+    verdict: Callable[..., Verdict],
+) -> None:
+    config = CONFIG.model_copy(update={"exclude": tuple(SCHEMA.features)})
+    found = verdict(until=ROWS, config=config)
+
+    assert found.promoted
+    assert found.rule == "withdrawn champion"
+    assert found.champion_version == "3"
+    assert found.evidence is not None
+    assert (found.evidence.rows, found.evidence.difference) == (400, None)

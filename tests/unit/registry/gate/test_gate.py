@@ -290,3 +290,17 @@ def test_the_baseline_does_not_stop_a_refit_that_is_shown_to_be_better_than_the_
     # Refused, a champion that is worse than both would score on.
     assert refitted(baseline_low=-0.01, low=0.001).promoted
     assert not judged(baseline_low=-0.01, low=0.001).promoted
+
+
+def test_a_champion_that_uses_what_the_file_excludes_defends_nothing() -> None:
+    bare = evidence_of(champion_score=None, difference=None, low=None, high=None)
+    given: dict[str, Any] = {"champion_version": "1", "new_evidence": True, "withdrawn": ("paid",)}
+    verdict = decide(bare, GateConfig(), **given)
+    assert verdict.promoted
+    assert verdict.rule == "withdrawn champion"
+    assert verdict.champion_version == "1"
+    assert "replaces champion v1, which uses paid, excluded now" in verdict.sentence
+    worse = bare.model_copy(update={"baseline_low": -0.1})
+    verdict = decide(worse, GateConfig(), **given)
+    assert not verdict.promoted
+    assert verdict.sentence.startswith("Kept champion v1")
