@@ -24,12 +24,11 @@ from tasks.base.text.phrases import plural
 from tasks.base.text.terminal import without_marks
 from tasks.base.training_records import Schema, Snapshot
 from tasks.contracts.contract_files import contract_text, infer_from
-from tasks.data.column_kinds import build_schema
+from tasks.data.column_kinds import build_schema, target_values
 from tasks.data.files.paths import storage_kind
 from tasks.data.loading import stated_options
-from tasks.data.snapshots import open_table, read_frame
+from tasks.data.snapshots import read_frame
 from tasks.data.sources.source import column_names
-from tasks.data.targets import labels_of
 from tasks.projects.database_source import DatabaseSource, database_source
 from tasks.projects.demos import DEMOS
 from tasks.projects.label_delay import label_delay
@@ -227,10 +226,10 @@ def _window_length(values: dict[str, Any], snapshot: Snapshot) -> WindowLength |
 def _label_delay(snapshot: Snapshot, schema: Schema) -> int:
     """Return the days that labels take to arrive, of a table whose rows have a time."""
     assert schema.time_column is not None  # noqa: S101 - decided by the caller
-    table = open_table(snapshot.path)
-    _, labelled = labels_of(table[schema.target], schema)
-    times = read_frame(snapshot.path, columns=[schema.time_column])[schema.time_column]
-    return label_delay(times.to_numpy(dtype="datetime64[s]"), labelled)
+    frame = read_frame(snapshot.path, columns=[schema.time_column, schema.target])
+    _, labelled = target_values(frame, schema)
+    times = frame[schema.time_column].to_numpy(dtype="datetime64[s]")
+    return label_delay(times, labelled)
 
 
 def _late_labels(target: str, days: int) -> str:
