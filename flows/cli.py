@@ -7,7 +7,6 @@ is behind `Deferred` is imported when a command uses it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
 import os
@@ -23,7 +22,7 @@ from click.shell_completion import get_completion_class
 
 from expectations.engine.lazy_imports import Deferred
 from flows.terminal.output import echo, make_logs_safe
-from tasks.base.errors import KeepfitError
+from tasks.base.errors import KeepfitError, of_system
 from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
 from tasks.base.runtime.temporary import drop_temporary, keep_temporary_together
 from tasks.base.text.commands import command
@@ -57,20 +56,6 @@ else:
 
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-
-_MISSING = ("A file or folder vanished", "See that nothing removes the state folder; run again.")
-_REFUSED = ("Not permitted", "Check the folder's owner and mode.")
-_FULL = ("The disk is full", "Free some space; run again.")
-_STATED = {
-    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EPERM: _REFUSED, errno.EACCES: _REFUSED,
-    errno.ENOENT: _MISSING, errno.ENOTDIR: _MISSING, errno.ESTALE: _MISSING,
-    errno.EROFS: ("The file system is read-only", "Mount it for writing, or set KEEPFIT_STATE."),
-    errno.ENOMEM: ("Memory ran out", "Give it more, or train on fewer rows: training.window."),
-    errno.EMFILE: ("Too many files are open", "Raise the limit: ulimit -n 4096."),
-    errno.ENAMETOOLONG: ("A name is too long", "Name a shorter path."),
-    errno.EIO: ("The disk failed", "See the system's log."),
-}  # fmt: skip
-"""Message and remedy for errors of the operating system."""
 
 _RIGHT = "{file} is right. State: {state}\nNext: {next}"
 
@@ -136,9 +121,8 @@ def _unexpected(error: Exception) -> tuple[str, str, str, int]:
         return kind, "Memory ran out.", "Give it more, or train on fewer rows: training.window.", 1
     if isinstance(error, UnicodeEncodeError):
         return "usage", "A name holds bytes that are no UTF-8 text.", "Give it another name.", 2
-    if isinstance(error, OSError) and error.errno in _STATED:
-        what, remedy = _STATED[error.errno]
-        return kind, f"{what}: {error.filename or error.strerror}.", remedy, 1
+    if isinstance(error, OSError) and (known := of_system(error)) is not None:
+        return kind, known.message, known.remedy, 1
     return (
         "internal",
         f"{type(error).__name__}: {error}",

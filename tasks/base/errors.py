@@ -19,6 +19,7 @@ KeepfitError                 exit status, kind, message, remedy
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -136,3 +137,25 @@ class TransientError(InfrastructureError):
     """An infrastructure failure that may work on the next try; tasks retry only these."""
 
     kind = "transient"
+
+
+_MISSING = ("A file or folder vanished", "See that nothing removes the state folder; run again.")
+_REFUSED = ("Not permitted", "Check the folder's owner and mode.")
+_FULL = ("The disk is full", "Free some space; run again.")
+_STATED = {
+    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EPERM: _REFUSED, errno.EACCES: _REFUSED,
+    errno.ENOENT: _MISSING, errno.ENOTDIR: _MISSING, errno.ESTALE: _MISSING,
+    errno.EROFS: ("The file system is read-only", "Mount it for writing, or set KEEPFIT_STATE."),
+    errno.ENOMEM: ("Memory ran out", "Give it more, or train on fewer rows: training.window."),
+    errno.EMFILE: ("Too many files are open", "Raise the limit: ulimit -n 4096."),
+    errno.ENAMETOOLONG: ("A name is too long", "Name a shorter path."),
+    errno.EIO: ("The disk failed", "See the system's log."),
+}  # fmt: skip
+
+
+def of_system(error: OSError) -> InfrastructureError | None:
+    """Return an error of the operating system with its remedy; None for one without."""
+    what, remedy = _STATED.get(error.errno or 0, ("", ""))
+    if not what:
+        return None
+    return InfrastructureError(f"{what}: {error.filename or error.strerror}.", remedy)

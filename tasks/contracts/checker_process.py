@@ -81,7 +81,8 @@ def reply_to(line: str) -> str:
     try:
         reply = {"outcome": answer(json.loads(line))}
     except Exception as error:  # noqa: BLE001 - the caller raises it with its kind
-        reply = {"error": {"type": type(error).__name__, "text": str(error)}}
+        found = {n: getattr(error, n, None) for n in ("errno", "strerror", "filename")}
+        reply = {"error": {"type": type(error).__name__, "text": str(error), "system": found}}
     return json.dumps(reply, default=str)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
-import os
 import subprocess
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.base.errors import ConfigError, ContractError, InfrastructureError
+from tasks.base.errors import ConfigError, ContractError, InfrastructureError, of_system
 from tasks.base.runtime.environment import interrupts_kept_away, module_command
 from tasks.base.runtime.files import changed_file, digest_of, write_whole
 from tasks.base.text.commands import command
@@ -234,15 +232,14 @@ def _ask_own(request: dict[str, Any]) -> str:
     return line
 
 
-def _error(error: dict[str, str]) -> Exception:
+def _error(error: dict[str, Any]) -> Exception:
     if error["type"] in {"ContractFileError", "ValidationError"}:
         return ConfigError(f"The contract cannot be used: {error['text']}")
     if error["type"] in {"DataError", "ContractError"}:
         return ContractError(error["text"])
-    full = os.strerror(errno.ENOSPC) in error["text"]
-    return InfrastructureError(
-        f"The contract could not be checked: {error['type']}: {error['text']}",
-        "Free some space and run it again." if full else "",
+    known = of_system(OSError(*error.get("system", {}).values()))
+    return known or InfrastructureError(
+        f"The contract could not be checked: {error['type']}: {error['text']}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tasks.base.errors import ConfigError, KeepfitError
+from tasks.base.errors import ConfigError, KeepfitError, of_system
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.training_records import ModelVersion
 from tasks.contracts.contract_files import contract_file
@@ -49,7 +49,8 @@ class CurrentChampion:
         except KeepfitError as error:
             self._failed(error)
         except Exception as error:  # noqa: BLE001 - the version in use stays in use
-            self._failed(KeepfitError(f"{type(error).__name__}: {str(error)[:200]}"))
+            known = of_system(error) if isinstance(error, OSError) else None
+            self._failed(known or KeepfitError(f"{type(error).__name__}: {str(error)[:200]}"))
         return False
 
     def _failed(self, error: KeepfitError) -> None:

@@ -13,6 +13,7 @@ from flows.cli import _unexpected
 from flows.commands import _require_memory
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.settings.yaml_document import parse_yaml
+from tasks.contracts.snapshot_check import _error
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,14 @@ def test_each_refusal_of_the_system_has_its_sentence_and_remedy(number: int, wor
     assert word in message
     assert "/state/x" in message
     assert remedy
+
+
+def test_the_refusal_of_a_checkers_process_keeps_its_remedy() -> None:
+    found = {"errno": errno.ENOSPC, "strerror": "no", "filename": "/state/x"}
+    error = _error({"type": "OSError", "text": "anything", "system": found})
+    assert (type(error), "/state/x" in str(error)) == (InfrastructureError, True)
+    assert "Free some space" in str(error)
+    assert "boom" in str(_error({"type": "ValueError", "text": "boom"}))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), pa.ArrowMemoryError("realloc of size 9 failed")])

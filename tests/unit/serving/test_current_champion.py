@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.base.errors import ModelRefusedError, UsageError
+from tasks.base.errors import InfrastructureError, ModelRefusedError, UsageError
 from tasks.base.training_records import ModelVersion
 from tasks.serving import current_champion
 from tasks.serving.current_champion import CurrentChampion
@@ -75,6 +76,23 @@ def test_one_that_cannot_be_loaded_or_is_gone_leaves_the_former_answering(
     assert champion.model is not None
     assert champion.model.version.version == "1"
     assert champion.failures == 2
+
+
+def test_a_state_that_cannot_be_written_is_named_with_its_remedy(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = CurrentChampion(pipeline_file(tmp_path))
+    registry.champion = "1"
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "/state/serving")
+
+    monkeypatch.setattr(current_champion, "announce", refused)
+
+    assert not champion.look()
+    assert isinstance(champion.problem, InfrastructureError)
+    assert "/state/serving" in champion.problem.message
+    assert "Mount it for writing" in champion.problem.remedy
 
 
 def test_a_challenger_answers_beside_the_champion_where_the_file_wants_it(
