@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Mask
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.runtime.libraries import pa, pc, pd
@@ -274,7 +274,7 @@ def _first_misfit(column: Any, kind: Kind) -> str:
     return str(cells[0].as_py())[:40] if len(cells) else ""
 
 
-def target_values(frame: pd.DataFrame, schema: Schema) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def target_values(frame: pd.DataFrame, schema: Schema) -> tuple[Array, Mask]:
     """Return the usable targets, shape (n_kept,), and the mask of their rows, shape (n_rows,).
 
     Targets are float64 for regression, else booleans, int64 or text; usable means present, finite

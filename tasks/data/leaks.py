@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats, Ints, Mask
 from tasks.base.runtime.libraries import pa, pc
 from tasks.base.training_records import NUMBERS, Kind, Schema
 from tasks.data.targets import Judged, labels_of
@@ -68,14 +69,14 @@ def _sampled(table: Any, features: int) -> Any:
     return table.take(pa.array(np.sort(rows)))
 
 
-def _values(column: Any, keep: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+def _values(column: Any, keep: Mask) -> Floats | None:
     """Return a column as numbers, nulls as NaN; text by codes."""
     if pa.types.is_string(column.type):
         encoded = column.combine_chunks().dictionary_encode()
         column = pa.chunked_array([encoded.indices])
     elif pa.types.is_timestamp(column.type):
         return None
-    numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
+    numbers: Floats = column.cast(pa.float64(), safe=False).to_numpy()
     return numbers[keep]
 
 
@@ -98,9 +99,7 @@ def _afterwards(sample: Any, name: str, time_column: str | None) -> str:
     )
 
 
-def _labelled_rows(
-    sample: Any, keep: NDArray[np.bool_], time_column: str | None
-) -> NDArray[np.int64]:
+def _labelled_rows(sample: Any, keep: Mask, time_column: str | None) -> Ints:
     """Return labelled rows, by time the newest, as many as there are without a label."""
     rows, absent = np.flatnonzero(keep), int((~keep).sum())
     times = None if time_column is None else _instants(sample[time_column])
@@ -109,7 +108,7 @@ def _labelled_rows(
     return rows
 
 
-def _with_the_label(column: Any, keep: NDArray[np.bool_], labelled: NDArray[np.int64]) -> str:
+def _with_the_label(column: Any, keep: Mask, labelled: Ints) -> str:
     """Return that a column is filled in with the label; empty where it is not.
 
     Rows without a label are like those that will be scored. A share of filled cells as among the
@@ -141,7 +140,7 @@ def _instants(column: Any) -> NDArray[np.datetime64] | None:
     return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy())
 
 
-def _too_good(values: NDArray[np.float64], kind: Kind, y: NDArray[Any], judged: Judged) -> str:
+def _too_good(values: Floats, kind: Kind, y: Array, judged: Judged) -> str:
     if judged.task in NUMBERS:
         if kind in ("categorical", "text"):
             return ""
@@ -159,7 +158,7 @@ def _too_good(values: NDArray[np.float64], kind: Kind, y: NDArray[Any], judged: 
     return f"it alone reaches a ROC AUC of {area:.3f}" if area > LEAK_AUC else ""
 
 
-def auc(values: NDArray[np.float64], y: NDArray[Any]) -> float:
+def auc(values: Floats, y: Array) -> float:
     """Return the ROC AUC of one feature, or of its negative where that is greater.
 
     Nulls rank below all values. Shape of both: (n,); `y` is 0 or 1. Source: Hanley and McNeil
@@ -177,16 +176,16 @@ def auc(values: NDArray[np.float64], y: NDArray[Any]) -> float:
     return max(area, 1 - area)
 
 
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ranks(values: Floats) -> Floats:
     """Return average ranks from 1; ties share theirs."""
     filled = np.where(np.isnan(values), -np.inf, values)
     _, place, counts = np.unique(filled, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    averages: NDArray[np.float64] = last - (counts - 1) / 2
+    averages: Floats = last - (counts - 1) / 2
     return averages[place]
 
 
-def _rank_correlation(values: NDArray[np.float64], y: NDArray[Any]) -> float:
+def _rank_correlation(values: Floats, y: Array) -> float:
     present = np.isfinite(values)
     if present.sum() < max(20, 0.5 * len(values)):
         return 0.0
@@ -196,14 +195,12 @@ def _rank_correlation(values: NDArray[np.float64], y: NDArray[Any]) -> float:
     return float(abs(np.corrcoef(a, b)[0, 1]))
 
 
-def _half(rows: int) -> NDArray[np.bool_]:
+def _half(rows: int) -> Mask:
     # By chance, not by turns: tables often alternate.
     return np.random.default_rng(_SEED).random(rows) < 0.5
 
 
-def _target_rate(
-    values: NDArray[np.float64], y: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[Any]] | None:
+def _target_rate(values: Floats, y: Array) -> tuple[Floats, Array] | None:
     """Return each category's rate of positives in one half of the rows, for the other half."""
     half = _half(len(y))
     codes = np.unique(np.where(np.isnan(values), -1, values), return_inverse=True)[1]
@@ -217,7 +214,7 @@ def _target_rate(
     return rate[codes[~half]], y[~half]
 
 
-def _purity(values: NDArray[np.float64], y: NDArray[Any]) -> float:
+def _purity(values: Floats, y: Array) -> float:
     """Return the share of one half's rows whose class their value's most frequent class is."""
     codes = np.unique(np.where(np.isnan(values), -1, values), return_inverse=True)[1]
     half = _half(len(y))

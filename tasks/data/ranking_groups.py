@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Ints
 from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pa, pc
 from tasks.base.training_records import Schema
@@ -29,7 +29,7 @@ def check_groups(column: Any, name: str) -> None:
         )
 
 
-def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> RankingGroups | None:
+def queries_of(snapshot: str, schema: Schema, rows: Ints) -> RankingGroups | None:
     """Return the groups of `rows` (positions) of a snapshot file; None without a group column."""
     if schema.group is None:
         return None
@@ -38,12 +38,12 @@ def queries_of(snapshot: str, schema: Schema, rows: NDArray[np.int64]) -> Rankin
     return RankingGroups.of(codes(chosen), schema)
 
 
-def codes(column: Any) -> NDArray[np.int64]:
+def codes(column: Any) -> Ints:
     """Return a number for each value of an Arrow column, the same for equal values.
 
     >>> codes(pa.chunked_array([["b", "a", "b"]])).tolist()
     [0, 1, 0]
     """
     encoded = column.combine_chunks().dictionary_encode()
-    indices: NDArray[np.int64] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    indices: Ints = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return indices

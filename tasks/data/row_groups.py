@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.errors import DataError
 from tasks.data.row_hashes import Hashes, cell_hashes, mix, row_hashes, shares
 from tasks.data.snapshots import open_table
@@ -14,12 +15,12 @@ from tasks.data.snapshots import open_table
 Codes = NDArray[np.int64]
 
 
-def group_codes(path: str, column: str, rows: NDArray[np.int64]) -> Codes:
+def group_codes(path: str, column: str, rows: Ints) -> Codes:
     """Return a number for the group of each of `rows` of a snapshot; a null is its own group."""
     return codes_of(open_table(path, (column,))[column], rows)
 
 
-def codes_of(column: Any, rows: NDArray[np.int64]) -> Codes:
+def codes_of(column: Any, rows: Ints) -> Codes:
     """Return a number for the group of each of `rows` of a column, shape (n_rows,).
 
     >>> import pyarrow as pa
@@ -34,7 +35,7 @@ def codes_of(column: Any, rows: NDArray[np.int64]) -> Codes:
     return codes
 
 
-def group_shares(table: Any, column: str, content: list[str]) -> NDArray[np.float64]:
+def group_shares(table: Any, column: str, content: list[str]) -> Floats:
     """Return a stable number in [0, 1) for each row, the same within a group or equal `content`."""
     hashes = mix(row_hashes(table, [column]))
     absent = ~np.asarray(table[column].is_valid().to_numpy()).astype(bool)
@@ -55,8 +56,8 @@ def check_groups(codes: Codes, column: str) -> None:
 
 
 def hold_out_groups(
-    numbers: NDArray[np.float64], codes: Codes, labels: Codes | None, holdout: float
-) -> tuple[NDArray[np.bool_], list[str]]:
+    numbers: Floats, codes: Codes, labels: Codes | None, holdout: float
+) -> tuple[Mask, list[str]]:
     """Return which rows are held out, whole groups only, and notes.
 
     A group is held out when its number (equal within it) is below `holdout`. Where a part would
@@ -85,9 +86,7 @@ def _moved(purpose: str) -> str:
     return f"a group was moved so that {purpose}; it may move back when groups are added"
 
 
-def _fill_classes(
-    held: NDArray[np.bool_], numbers: NDArray[np.float64], codes: Codes, labels: Codes
-) -> bool:
+def _fill_classes(held: Mask, numbers: Floats, codes: Codes, labels: Codes) -> bool:
     """Move groups in place so that no part lacks a class that two groups have."""
     moved = False
     for label in np.unique(labels):

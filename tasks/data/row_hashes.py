@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import pa, pc, pd
 
 Hashes = NDArray[np.uint64]
@@ -38,9 +39,9 @@ def row_hashes(table: Any, columns: Sequence[str]) -> Hashes:
     return total
 
 
-def shares(hashes: Hashes) -> NDArray[np.float64]:
+def shares(hashes: Hashes) -> Floats:
     """Return hashes as numbers in [0, 1), evenly spread."""
-    spread: NDArray[np.float64] = (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    spread: Floats = (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return spread
 
 
@@ -89,7 +90,7 @@ def _of_integers(chunk: Any) -> Hashes:
     return hashes
 
 
-def _of_floats(numbers: NDArray[np.float64]) -> Hashes:
+def _of_floats(numbers: Floats) -> Hashes:
     # Adding zero makes -0.0 into 0.0.
     hashes = mix((numbers + 0.0).view(np.uint64))
     hashes[np.isnan(numbers)] = _NULL

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Ints
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.runtime.files import (
     digest_of,
@@ -85,9 +86,7 @@ def _holds(path: Path, digest: str, kinds: Mapping[str, Kind]) -> bool:
         return False
 
 
-def take_rows(
-    snapshot: Snapshot, rows: NDArray[np.int64], folder: Path, *, time_column: str | None
-) -> Snapshot:
+def take_rows(snapshot: Snapshot, rows: Ints, folder: Path, *, time_column: str | None) -> Snapshot:
     """Return a snapshot of the rows at positions `rows`; it keeps their places, see `places_of`."""
     places = rows if not snapshot.places else places_of(snapshot)[rows]
     table = open_table(snapshot.path).take(pa.array(rows))
@@ -108,11 +107,11 @@ def take_rows(
     return taken.model_copy(update={"findings": snapshot.findings, "places": str(file)})
 
 
-def places_of(snapshot: Snapshot) -> NDArray[np.int64]:
+def places_of(snapshot: Snapshot) -> Ints:
     """Return where in what was read each row of `snapshot` stood, from 0, shape (n_rows,)."""
     if not snapshot.places:
         return np.arange(snapshot.rows, dtype=np.int64)
-    places: NDArray[np.int64] = np.load(snapshot.places, allow_pickle=False)
+    places: Ints = np.load(snapshot.places, allow_pickle=False)
     return places
 
 
@@ -160,9 +159,9 @@ def _number_type(kind: Any) -> Any:
     return pa.int64() if pa.types.is_timestamp(kind) else kind
 
 
-def _numbers(chunk: Any) -> NDArray[Any]:
+def _numbers(chunk: Any) -> Array:
     kind = _number_type(chunk.type)
-    numbers: NDArray[Any] = chunk.cast(kind).to_numpy(zero_copy_only=False)
+    numbers: Array = chunk.cast(kind).to_numpy(zero_copy_only=False)
     return numbers
 
 
@@ -221,7 +220,7 @@ class Columns:
 
 
 def read_frame(
-    path: str | Path, columns: Sequence[str] | None = None, rows: NDArray[np.int64] | None = None
+    path: str | Path, columns: Sequence[str] | None = None, rows: Ints | None = None
 ) -> pd.DataFrame:
     """Return a snapshot, or its `columns` and `rows` (positions) in that order, with index 0..n-1.
 
@@ -251,9 +250,7 @@ def _few_at_once(path: str | Path, columns: Sequence[str] | None) -> Iterator[Se
         yield names[start : start + width]
 
 
-def _frame_of(
-    path: str | Path, columns: Sequence[str] | None, rows: NDArray[np.int64] | None
-) -> pd.DataFrame:
+def _frame_of(path: str | Path, columns: Sequence[str] | None, rows: Ints | None) -> pd.DataFrame:
     table = open_table(path, columns)
     if rows is not None:
         table = _taken(table, rows)
@@ -263,7 +260,7 @@ def _frame_of(
     return frame
 
 
-def _taken(table: Any, rows: NDArray[np.int64]) -> Any:
+def _taken(table: Any, rows: Ints) -> Any:
     if not len(rows):
         return table.slice(0, 0)
     first, count = int(rows[0]), len(rows)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats, Ints, Mask
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.runtime.libraries import pa
 from tasks.base.runtime.temporary import file_replacing
@@ -122,7 +123,7 @@ def _by_time(column: Any, usable: Positions, holdout: float) -> _Parts:
     return _Parts(rows[:cut], rows[cut:], boundary, tuple(notes))
 
 
-def _cut(times: NDArray[np.int64], holdout: float) -> int:
+def _cut(times: Ints, holdout: float) -> int:
     """Return how many of the sorted `times` are trained on: the change of time nearest the share.
 
     >>> _cut(np.array([1, 1, 2, 2, 2]), 0.5)
@@ -136,12 +137,7 @@ def _cut(times: NDArray[np.int64], holdout: float) -> int:
 
 
 def _by_hash(
-    table: Any,
-    schema: Schema,
-    content: Sequence[str],
-    usable: Positions,
-    y: NDArray[Any],
-    holdout: float,
+    table: Any, schema: Schema, content: Sequence[str], usable: Positions, y: Array, holdout: float
 ) -> _Parts:
     columns = (schema.group,) if schema.group else schema.id_columns or content
     numbers = shares(row_hashes(table, columns))[usable]
@@ -155,12 +151,7 @@ def _by_hash(
 
 
 def _by_group(
-    table: Any,
-    group: str,
-    content: list[str],
-    usable: Positions,
-    y: NDArray[Any] | None,
-    holdout: float,
+    table: Any, group: str, content: list[str], usable: Positions, y: Array | None, holdout: float
 ) -> _Parts:
     codes = codes_of(table[group], usable)
     check_groups(codes, group)
@@ -177,9 +168,7 @@ def _told_of_groups(parts: _Parts, column: Any, group: str) -> _Parts:
     return replace(parts, notes=(*parts.notes, known)) if known else parts
 
 
-def _fill_classes(
-    held: NDArray[np.bool_], numbers: NDArray[np.float64], y: NDArray[Any]
-) -> list[str]:
+def _fill_classes(held: Mask, numbers: Floats, y: Array) -> list[str]:
     """Move one row of a class that a part would lack, in place; return what was done."""
     labels, codes = np.unique(y, return_inverse=True)
     moved = []
@@ -201,9 +190,7 @@ def _fill_classes(
     ]
 
 
-def _shared(
-    table: Any, content: Sequence[str], usable: Positions, held: NDArray[np.bool_]
-) -> list[str]:
+def _shared(table: Any, content: Sequence[str], usable: Positions, held: Mask) -> list[str]:
     """Note how many held-out rows have a twin in training under another id."""
     hashes = row_hashes(table, content)[usable]
     twins = int(np.isin(hashes[held], hashes[~held]).sum())

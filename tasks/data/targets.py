@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Mask
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, DataError
 from tasks.base.runtime.libraries import pa, pc
@@ -242,11 +242,11 @@ def _stated(classes: tuple[str, ...], config: PipelineConfig) -> str:
     )
 
 
-def labels_of(column: Any, schema: Schema) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def labels_of(column: Any, schema: Schema) -> tuple[Array, Mask]:
     """Return the usable labels of a target column and their rows' mask; see `target_values`."""
     keep = _usable(column)
     usable = column.filter(keep)
-    mask: NDArray[np.bool_] = keep.to_numpy().astype(bool).copy()
+    mask: Mask = keep.to_numpy().astype(bool).copy()
     if schema.task in NUMBERS:
         return usable.cast(pa.float64(), safe=False).to_numpy(), mask
     labels = native_labels(usable)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Ints
 from tasks.base.errors import FitError
 from tasks.base.runtime.progress import Step, report
 from tasks.base.settings.evaluation import greater_is_better
@@ -22,7 +22,7 @@ from tasks.data.column_kinds import target_values
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import group_codes
 from tasks.data.snapshots import read_frame
-from tasks.metrics.bootstrap import Ints, independent
+from tasks.metrics.bootstrap import independent
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import evaluate
@@ -83,7 +83,7 @@ def choose(results: Sequence[CandidateResult], metric: str) -> str:
     return max(able, key=lambda r: sign * float(r.cv_mean or 0.0)).candidate
 
 
-def holdout_target(basis: Basis) -> NDArray[Any]:
+def holdout_target(basis: Basis) -> Array:
     """Return the true target of the holdout rows, in the split's order."""
     rows = np.load(basis.split.holdout_path)
     frame = read_frame(basis.snapshot.path, columns=[basis.roles.target], rows=rows)

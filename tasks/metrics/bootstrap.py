@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Floats, Ints
 from tasks.base.runtime.libraries import scipy
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 EXACT_WORK = 10_000_000
 MERGED_UNITS = 1_000

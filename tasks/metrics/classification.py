@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.metrics.bootstrap import Floats, Groups, Ints, Plan, Sums, ranked
+from tasks.base.arrays import Floats, Ints
+from tasks.metrics.bootstrap import Groups, Plan, Sums, ranked
 
 CALIBRATION_BINS = 15
 NAMES = (

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Array, Ints
 from tasks.base.errors import EvidenceError
 from tasks.base.runtime.libraries import pd
 
 
-def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
+def encode(labels: ArrayLike, classes: Sequence[str]) -> Ints:
     """Return the position of each label in `classes`, shape (rows,); len(classes) if unknown.
 
     Labels are native: booleans, integers or text; classes are text, in the model's order.
@@ -20,7 +21,7 @@ def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
     >>> encode([True, False], ("False", "True"))
     array([1, 0])
     """
-    values: NDArray[Any] = np.asarray(labels)
+    values: Array = np.asarray(labels)
     codes, found = pd.factorize(values)
     places = {name: place for place, name in enumerate(classes)}
     unknown = len(classes)
@@ -29,7 +30,7 @@ def encode(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
     return np.asarray([*lookup, unknown], dtype=np.int64)[codes]
 
 
-def encode_truth(labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.int64]:
+def encode_truth(labels: ArrayLike, classes: Sequence[str]) -> Ints:
     """Return the position of each true label in `classes`, (rows,), or raise EvidenceError."""
     codes = encode(labels, classes)
     if (codes == len(classes)).any():

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Array, Floats, Ints, Mask
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Schema
-from tasks.metrics.bootstrap import Floats
 from tasks.metrics.label_codes import encode, encode_truth
 
 _ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
@@ -47,15 +47,13 @@ def expected_losses(probability: Floats | None) -> Floats | None:
     return entropy
 
 
-def wrong_rows(
-    y_true: ArrayLike, predicted: ArrayLike, schema: Schema
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def wrong_rows(y_true: ArrayLike, predicted: ArrayLike, schema: Schema) -> tuple[Ints, Ints, Mask]:
     """Return positions of true and predicted classes, and which rows differ."""
     truth, guess = encode_truth(y_true, schema.classes), encode(predicted, schema.classes)
     return truth, guess, truth != guess
 
 
-def level_texts(column: Any) -> NDArray[Any]:
+def level_texts(column: Any) -> Array:
     """Return a column as text, nulls as ``(null)``, numbers of many values as quartiles.
 
     >>> import pandas as pd

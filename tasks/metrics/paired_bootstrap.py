@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Floats, Mask
 from tasks.base.settings.evaluation import GateConfig, greater_is_better
 from tasks.base.training_records import GateEvidence, Schema
-from tasks.metrics.bootstrap import Floats, Plan, interval, resampling
+from tasks.metrics.bootstrap import Plan, interval, resampling
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
 
@@ -25,10 +26,10 @@ class Predictions:
     """
 
     predicted: ArrayLike
-    probability: NDArray[np.float64] | None = None
-    uncalibrated: NDArray[np.float64] | None = None
+    probability: Floats | None = None
+    uncalibrated: Floats | None = None
 
-    def only(self, rows: NDArray[np.bool_]) -> Predictions:
+    def only(self, rows: Mask) -> Predictions:
         """Return the predictions of the rows of a mask, shape (rows,)."""
         given = (self.probability, self.uncalibrated)
         return Predictions(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array
 from tasks.base.plugin_settings import OwnCode
 from tasks.metrics.plugin_metrics import Rows, function_of, native, wrong
 from tasks.plugins.modules import words
@@ -52,7 +52,7 @@ def trial_labels(
     return [0, 1, 2] if task == "multiclass" else [0, 1]
 
 
-def _trial(labels: list[Any], needs: str, task: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
+def _trial(labels: list[Any], needs: str, task: str | None) -> tuple[Array, Array]:
     if task == "regression":
         truth = np.arange(1.0, 25.0)
         return truth, truth + np.tile([0.5, -1.0, 0.25], 8)

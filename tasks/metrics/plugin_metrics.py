@@ -25,11 +25,12 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Array, Floats, Ints
 from tasks.base.errors import OwnMetricError
 from tasks.base.plugin_settings import OwnCode
-from tasks.metrics.bootstrap import Floats, Ints, Plan
+from tasks.metrics.bootstrap import Plan
 from tasks.metrics.label_codes import encode, encode_truth
 from tasks.plugins.modules import check_call, hook_object, words
 
@@ -49,8 +50,8 @@ class Rows:
     """Input of a metric: truth and predictions of rows, as the function expects them."""
 
     function: Callable[..., Any]
-    y_true: NDArray[Any]
-    said: NDArray[Any]
+    y_true: Array
+    said: Array
 
     def value(self, chosen: Ints | None = None) -> float:
         """Return the metric of the rows, or of those `chosen`, repeated ones included."""
@@ -186,7 +187,7 @@ def _rows(
     return Rows(function, truth, probability[:, place])
 
 
-def native(classes: Sequence[str]) -> NDArray[Any]:
+def native(classes: Sequence[str]) -> Array:
     """Return labels as booleans or whole numbers where all are such, else as text.
 
     >>> native(("0", "1")).tolist(), native(("False", "True")).tolist(), native(("1", "a")).tolist()

@@ -17,11 +17,9 @@ from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import scipy
-
-Floats = NDArray[np.float64]
 
 _DEVIATIONS = 80
 _TAIL = {True: 4.0, False: 40.0}

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tasks.metrics.bootstrap import Floats, Ints, Plan
+from tasks.base.arrays import Floats, Ints, Mask
+from tasks.metrics.bootstrap import Plan
 
 if TYPE_CHECKING:
     from tasks.base.training_records import Schema
@@ -47,7 +48,7 @@ class RankingGroups:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def only(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> RankingGroups:
+    def only(self, rows: Ints | Mask) -> RankingGroups:
         """Return the queries of some of the rows."""
         return RankingGroups(self.groups[rows], self.grades, self.relevant)
 
@@ -60,7 +61,7 @@ class RankingGroups:
         place = np.searchsorted(np.asarray(self.grades), np.asarray(values, np.float64), "right")
         return np.clip(place - 1, 0, len(self.grades) - 1).astype(np.int64)
 
-    def telling(self, values: ArrayLike) -> NDArray[np.bool_]:
+    def telling(self, values: ArrayLike) -> Mask:
         """Return which groups have two rows and a relevant one, in the order of their numbers."""
         _, codes, counts = np.unique(self.groups, return_inverse=True, return_counts=True)
         hits = np.bincount(codes.ravel(), self.grade(values) >= self.relevant)
@@ -125,7 +126,7 @@ class RankScores:
 
 def by_group(
     truth: Floats, predicted: Floats, queries: RankingGroups, cut: int = CUT
-) -> tuple[tuple[Floats, Floats], NDArray[np.bool_], Ints]:
+) -> tuple[tuple[Floats, Floats], Mask, Ints]:
     """Return NDCG and average precision of each group at `cut`, if informative, and its first row.
 
     Groups stand in the order of their numbers. An uninformative group has 0.

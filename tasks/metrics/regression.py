@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked
+from tasks.base.arrays import Floats
+from tasks.metrics.bootstrap import Groups, Plan, Sums, ranked
 
 NAMES = ("mse", "rmse", "mae", "median_ae", "r2", "mape")
 

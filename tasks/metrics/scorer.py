@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Floats, Ints
 from tasks.base.errors import EvidenceError
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.training_records import Evaluation, MetricValue, Schema
 from tasks.metrics import classification, ranking, regression
-from tasks.metrics.bootstrap import Floats, Ints, Plan, interval, resampling, whole
+from tasks.metrics.bootstrap import Plan, interval, resampling, whole
 from tasks.metrics.classification import ClassScores
 from tasks.metrics.label_codes import encode, encode_truth
 from tasks.metrics.plugin_metrics import drawn_of, exactly, is_own

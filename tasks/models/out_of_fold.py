@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tasks.base.arrays import Array, Floats, Ints, Mask
 
 FILE = "oof.npz"
 BLOCKS = 50
@@ -20,24 +21,24 @@ _NORMAL = 1.959963984540054
 class OutOfFold:
     """One row for every row that validated, fold by fold."""
 
-    rows: NDArray[np.int64]  # positions among the training rows
-    y: NDArray[Any]  # labels or values
-    predicted: NDArray[Any]  # labels, by the likeliest class, or values
-    probability: NDArray[np.float64] | None  # (n_rows, n_classes) by the schema
-    part: NDArray[np.int64]  # fold; of one fold, its halves, so that one can judge the other
+    rows: Ints  # positions among the training rows
+    y: Array  # labels or values
+    predicted: Array  # labels, by the likeliest class, or values
+    probability: Floats | None  # (n_rows, n_classes) by the schema
+    part: Ints  # fold; of one fold, its halves, so that one can judge the other
     ordered: bool = False
-    groups: NDArray[np.int64] | None = None  # of each row
+    groups: Ints | None = None  # of each row
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def truth(self, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    def truth(self, classes: tuple[str, ...]) -> Ints:
         """Return the place of each row's label in `classes`."""
         places = {label: place for place, label in enumerate(classes)}
         labels, codes = np.unique(self.y, return_inverse=True)
         return np.asarray([places[str(label)] for label in labels], dtype=np.int64)[codes.ravel()]
 
-    def turns(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def turns(self) -> Iterator[tuple[Ints, Ints]]:
         """Yield the rows of each part, and those of the parts that it may be judged by.
 
         Where rows lie in time only earlier parts may judge a later one.
@@ -46,14 +47,14 @@ class OutOfFold:
             others = self.part < number if self.ordered else self.part != number
             yield np.flatnonzero(self.part == number), np.flatnonzero(others)
 
-    def judged(self) -> NDArray[np.bool_]:
+    def judged(self) -> Mask:
         """Return which rows have other parts to be judged by."""
         marks = np.zeros(len(self), dtype=bool)
         for inside, others in self.turns():
             marks[inside] = len(others) > 0
         return marks
 
-    def only(self, rows: NDArray[np.int64]) -> Self:
+    def only(self, rows: Ints) -> Self:
         """Return it for some of its rows."""
         return replace(
             self,
@@ -65,18 +66,18 @@ class OutOfFold:
             groups=None if self.groups is None else self.groups[rows],
         )
 
-    def together(self) -> NDArray[np.int64] | None:
+    def together(self) -> Ints | None:
         """Return which rows resemble each other: neighbours in time, or those of one group."""
         if self.ordered:
             return np.arange(len(self), dtype=np.int64) * BLOCKS // max(1, len(self))
         return self.groups
 
-    def gain(self, difference: NDArray[np.float64]) -> tuple[float, float, float]:
+    def gain(self, difference: Floats) -> tuple[float, float, float]:
         """Return the mean of `difference` (one a row) over judged rows, and its 95 % interval."""
         judged = self.only(np.flatnonzero(self.judged()))
         return gain(difference[self.judged()], judged.together())
 
-    def newest_mean(self, values: NDArray[np.float64]) -> float:
+    def newest_mean(self, values: Floats) -> float:
         """Return the mean of `values` (one a row) over the last part."""
         return float(values[self.part == self.part.max()].mean())
 
@@ -84,7 +85,7 @@ class OutOfFold:
         """Return whether `other` is about the same rows in the same order."""
         return np.array_equal(self.rows, other.rows) and np.array_equal(self.part, other.part)
 
-    def with_probability(self, probability: NDArray[np.float64]) -> Self:
+    def with_probability(self, probability: Floats) -> Self:
         """Return it with other probabilities."""
         return replace(self, probability=probability)
 
@@ -119,7 +120,7 @@ class OutOfFold:
         return cls(**{"probability": None, **values})
 
 
-def _plain(values: NDArray[Any]) -> NDArray[Any]:
+def _plain(values: Array) -> Array:
     return values.astype(str) if values.dtype == object else values
 
 
@@ -128,16 +129,16 @@ class Collector:
     """Gathers the predictions of validation parts as the folds come."""
 
     ordered: bool
-    _parts: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
-    _groups: list[NDArray[np.int64] | None] = field(default_factory=list)
+    _parts: list[tuple[Array, ...]] = field(default_factory=list)
+    _groups: list[Ints | None] = field(default_factory=list)
 
     def add(
         self,
-        rows: NDArray[np.int64],
-        y: NDArray[Any],
-        predicted: NDArray[Any],
-        probability: NDArray[np.float64] | None,
-        groups: NDArray[np.int64] | None = None,
+        rows: Ints,
+        y: Array,
+        predicted: Array,
+        probability: Floats | None,
+        groups: Ints | None = None,
     ) -> None:
         """Add one part; `probability` has a column for each class of the schema."""
         if len(rows):
@@ -162,9 +163,7 @@ class Collector:
         return OutOfFold(rows, y, predicted, probability, part, self.ordered, groups)
 
 
-def gain(
-    difference: NDArray[np.float64], together: NDArray[np.int64] | None
-) -> tuple[float, float, float]:
+def gain(difference: Floats, together: Ints | None) -> tuple[float, float, float]:
     """Return the mean of `difference` over rows and its 95 % interval.
 
     Rows that `together` numbers alike resemble each other and count as one, by how far their sum

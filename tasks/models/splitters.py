@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats, Mask
 from tasks.base.sampling import subsample_evenly
 
 Positions = NDArray[np.int64]
@@ -28,7 +28,7 @@ class Fold:
 
 
 def make_folds(
-    y: NDArray[Any],
+    y: Array,
     folds: int,
     *,
     ordered: bool,
@@ -73,7 +73,7 @@ def make_folds(
 
 
 def _one_part(
-    y: NDArray[Any], ordered: bool, classification: bool, seed: int, groups: Positions | None
+    y: Array, ordered: bool, classification: bool, seed: int, groups: Positions | None
 ) -> Fold:
     return inner_part(
         y,
@@ -86,7 +86,7 @@ def _one_part(
 
 
 def grouped_folds(
-    y: NDArray[Any], folds: int, *, classification: bool, seed: int, groups: Positions
+    y: Array, folds: int, *, classification: bool, seed: int, groups: Positions
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     """Return folds that keep `groups` whole, and notes about them.
 
@@ -115,7 +115,7 @@ def grouped_folds(
     ), tuple(notes)
 
 
-def _class_counts(codes: Positions, labels: Positions | None) -> NDArray[np.float64]:
+def _class_counts(codes: Positions, labels: Positions | None) -> Floats:
     """Return the rows of each group (in rows) and class (in columns)."""
     if labels is None:
         return np.bincount(codes).astype(np.float64)[:, None]
@@ -124,7 +124,7 @@ def _class_counts(codes: Positions, labels: Positions | None) -> NDArray[np.floa
     return counts.reshape(shape).astype(np.float64)
 
 
-def _dealt(table: NDArray[np.float64], folds: int, seed: int) -> Positions:
+def _dealt(table: Floats, folds: int, seed: int) -> Positions:
     """Return the fold of each group, so that folds have about as many rows of each class."""
     order = np.random.default_rng(seed).permutation(len(table))
     order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
@@ -156,7 +156,7 @@ def _edges(rows: int, folds: int) -> list[int]:
     return [least + (rows - least) * part // folds for part in range(folds + 1)]
 
 
-def _shuffled(y: NDArray[Any], folds: int, classification: bool, seed: int) -> tuple[Fold, ...]:
+def _shuffled(y: Array, folds: int, classification: bool, seed: int) -> tuple[Fold, ...]:
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(y))
     if classification:
@@ -212,7 +212,7 @@ def _uncut(groups: Positions, edge: int) -> int:
 
 
 def inner_part(
-    y: NDArray[Any],
+    y: Array,
     share: float,
     *,
     ordered: bool,
@@ -249,7 +249,7 @@ def inner_part(
 
 
 def _grouped_part(
-    y: NDArray[Any], share: float, classification: bool, seed: int, groups: Positions
+    y: Array, share: float, classification: bool, seed: int, groups: Positions
 ) -> Fold:
     labels = np.unique(y, return_inverse=True)[1].ravel() if classification else None
     codes = np.unique(groups, return_inverse=True)[1].ravel()
@@ -263,7 +263,7 @@ def _grouped_part(
     return Fold(np.flatnonzero(~held), np.flatnonzero(held))
 
 
-def _spared(table: NDArray[Any], aside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _spared(table: Array, aside: Mask) -> Mask:
     """Return the groups set aside but for those of a class that is nowhere else, whole."""
     aside = aside.copy()
     while aside.any() and (lost := table[~aside].sum(axis=0) == 0).any():
@@ -271,7 +271,7 @@ def _spared(table: NDArray[Any], aside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return aside
 
 
-def _one_spared(table: NDArray[Any]) -> NDArray[np.bool_]:
+def _one_spared(table: Array) -> Mask:
     """Return the first group all of whose classes are in others too; none where there is none."""
     has = table > 0
     needed = has[:, has.sum(axis=0) == 1].any(axis=1)

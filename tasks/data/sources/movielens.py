@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats, Ints
 from tasks.base.runtime.libraries import pd
 
 LIST_ROWS = 20
 _NO_GENRE = "(no genres listed)"
 _PRIOR = 5.0
 """Ratings that the mean of all counts for beside a mean of few (Bayesian average)."""
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def rating_lists(ratings: pd.DataFrame) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def _shrunk(count: Ints, total: Floats, prior: Floats) -> Floats:
 class _Genres:
     """The first genre of each row, how many it has, and a pair of row and genre for each."""
 
-    first: NDArray[Any]
+    first: Array
     sizes: Ints
     row: Ints
     genre: Ints

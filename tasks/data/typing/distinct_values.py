@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Ints
 from tasks.base.runtime.libraries import pa, pc, pd
 
 
@@ -23,7 +23,7 @@ class Distinct:
         self.everything = everything
         self.values = everything.filter(self._present)
 
-    def counts(self) -> NDArray[np.int64]:
+    def counts(self) -> Ints:
         """Return how many cells hold each of all distinct values, missing ones included."""
         total = np.zeros(len(self.everything), np.int64)
         for chunk in self._encoded.chunks:

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Ints
 from tasks.base.runtime.libraries import pa, pc
 
 Order = Literal["iso", "day_first", "month_first", "ambiguous"]
@@ -73,7 +73,7 @@ def _parse_parts(values: Any) -> Times | None:
         return None
     offset, kind = zoned
 
-    def build(year: NDArray[Any], month: NDArray[Any], day: NDArray[Any]) -> Any:
+    def build(year: Array, month: Array, day: Array) -> Any:
         days = _days(year, month, day)
         if days is None:
             return None
@@ -107,12 +107,12 @@ def _month_names_out(values: Any) -> Any:
     return values
 
 
-def _integer(texts: Any) -> NDArray[np.int64]:
+def _integer(texts: Any) -> Ints:
     filled = pc.if_else(pc.equal(texts, ""), "0", texts)
     return filled.cast(pa.int64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def _days(year: NDArray[Any], month: NDArray[Any], day: NDArray[Any]) -> NDArray[Any] | None:
+def _days(year: Array, month: Array, day: Array) -> Array | None:
     if bool(((month < 1) | (month > 12) | (day < 1) | (day > 31)).any()):
         return None
     months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1).astype("m8[M]")
@@ -121,7 +121,7 @@ def _days(year: NDArray[Any], month: NDArray[Any], day: NDArray[Any]) -> NDArray
     return days if bool((days.astype("M8[M]") == months).all()) else None
 
 
-def _clock(part: dict[str, Any]) -> NDArray[Any] | None:
+def _clock(part: dict[str, Any]) -> Array | None:
     hour, minute, second = (_integer(part[name]) for name in ("h", "mi", "s"))
     half = pc.utf8_lower(part["half"]).to_numpy(zero_copy_only=False).astype(str)
     hour = np.where(half == "p", hour % 12 + 12, np.where(half == "a", hour % 12, hour))
@@ -133,7 +133,7 @@ def _clock(part: dict[str, Any]) -> NDArray[Any] | None:
     ) + micro * np.timedelta64(1, "us")
 
 
-def _offsets(zones: Any) -> tuple[NDArray[Any], Any] | None:
+def _offsets(zones: Any) -> tuple[Array, Any] | None:
     """Return offsets from UTC and the type; None where only some of the cells state one."""
     blank = pc.equal(zones, "")
     if pc.all(blank).as_py():

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Ints
 from tasks.base.settings.evaluation import ReportConfig
 from tasks.base.settings.training import TrainingConfig
 from tasks.base.training_records import Assessment, Basis, CandidateResult
@@ -23,7 +23,6 @@ from tasks.metrics.scorer import sampled
 from tasks.models.run_context import BASELINE
 
 if TYPE_CHECKING:
-    from tasks.metrics.bootstrap import Ints
     from tasks.metrics.paired_bootstrap import Predictions
 
 
@@ -58,7 +57,7 @@ class Case:
             return None
         return self.assessment.of(BASELINE).metrics[self.metric].value
 
-    def score_of(self, rows: NDArray[np.int64]) -> float | None:
+    def score_of(self, rows: Ints) -> float | None:
         """Return the challenger's metric on some of the holdout rows; None where undefined."""
         p = self.model.probability
         value, _ = sampled(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Ints
 from tasks.base.training_records import Trial
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case
@@ -42,10 +42,6 @@ from tasks.evaluation.fold_evidence import fold_evidence, fold_suspicions
 from tasks.evaluation.leaderboard import holdout_groups
 from tasks.metrics.losses import level_texts
 from tasks.models.run_context import BASELINE, ENSEMBLE
-
-if TYPE_CHECKING:
-    from tasks.metrics.bootstrap import Ints
-
 
 _LEFT_OUT = (
     "A refit is not searched for weak rows, leaks and duplicates, and what moves its predictions "
@@ -171,7 +167,7 @@ class TrainingDiagnosis(Case):
                 groups.append(group_differences(column, levels, *about, **given))
         return tuple(by), tuple(groups)
 
-    def _levels(self, column: str) -> NDArray[Any] | None:
+    def _levels(self, column: str) -> Array | None:
         if column not in self.basis.snapshot.kinds:
             return None
         rows = np.load(self.basis.split.holdout_path)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import scipy
 from tasks.base.text.numbers import number
 from tasks.base.training_records import Schema
 from tasks.evaluation.findings import Confusion, WorstRow
-from tasks.metrics.bootstrap import Floats
 from tasks.metrics.losses import wrong_rows
 
 SURE = 0.95
@@ -166,7 +166,7 @@ def label_suspects(
 
 
 def _far_off(y_true: ArrayLike, predicted: ArrayLike) -> tuple[int, str]:
-    left: NDArray[np.float64] = np.asarray(y_true, np.float64) - np.asarray(predicted, np.float64)
+    left: Floats = np.asarray(y_true, np.float64) - np.asarray(predicted, np.float64)
     if len(left) < 50 or not np.isfinite(left).all():
         return 0, ""
     centre = np.median(left)

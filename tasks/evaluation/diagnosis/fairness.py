@@ -12,12 +12,13 @@ from math import isfinite
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.runtime.libraries import scipy
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
 from tasks.base.training_records import MetricValue, Schema
 from tasks.evaluation.findings import ByColumn, GroupDifference, GroupRow, SliceScore
-from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
+from tasks.metrics.bootstrap import interval, resampling
 from tasks.metrics.label_codes import encode, encode_truth
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.scorer import sampled
@@ -73,7 +74,7 @@ def _number(value: MetricValue) -> str:
     return number(value.value, value.half)
 
 
-def _levels(levels: NDArray[np.object_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _levels(levels: NDArray[np.object_]) -> Iterator[tuple[str, Mask]]:
     """Yield each level with rows enough, the commonest first, and its rows."""
     names, codes, counts = np.unique(levels.astype(str), return_inverse=True, return_counts=True)
     for k in np.argsort(-counts, kind="stable")[:MOST_LEVELS]:
@@ -82,7 +83,7 @@ def _levels(levels: NDArray[np.object_]) -> Iterator[tuple[str, NDArray[np.bool_
 
 
 def _scored(
-    rows: NDArray[np.bool_],
+    rows: Mask,
     y_true: ArrayLike,
     model: Predictions,
     schema: Schema,
@@ -161,7 +162,7 @@ def _difference(ours: Sampled, theirs: Sampled) -> MetricValue:
 
 
 def _rates(
-    rows: NDArray[np.bool_],
+    rows: Mask,
     truth: NDArray[np.generic],
     model: Predictions,
     schema: Schema,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.base.arrays import Floats
 from tasks.base.sampling import subsample_evenly
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.training_records import CandidateResult, MetricValue
@@ -15,7 +16,7 @@ from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.overfitting import fit_verdict
 from tasks.evaluation.findings import FitVerdict
-from tasks.metrics.bootstrap import Floats, interval, resampling, whole
+from tasks.metrics.bootstrap import interval, resampling, whole
 from tasks.metrics.scorer import sampled
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.models.persistence.skops_io import load_model

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Ints, Mask
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.source_notes import note_text
 from tasks.base.text.numbers import metric_words, number
@@ -14,7 +15,7 @@ from tasks.base.training_records import CandidateResult, Evaluation, MetricValue
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import Columns
 from tasks.evaluation.findings import Suspicion
-from tasks.metrics.bootstrap import Ints, whole
+from tasks.metrics.bootstrap import whole
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.scorer import sampled
 
@@ -30,7 +31,7 @@ _SMALL_SHARE = 0.05
 class Duplicates:
     """Holdout rows whose features stand in the training rows too."""
 
-    known: NDArray[np.bool_]  # which holdout rows, (n_holdout,)
+    known: Mask  # which holdout rows, (n_holdout,)
     within: float  # share of training rows that repeat an earlier one
 
 
@@ -111,11 +112,7 @@ def duplicate_suspicion(
 
 
 def _score(
-    rows: NDArray[np.bool_] | None,
-    y_true: ArrayLike,
-    model: Predictions,
-    schema: Schema,
-    metric: str,
+    rows: Mask | None, y_true: ArrayLike, model: Predictions, schema: Schema, metric: str
 ) -> float | None:
     y, predicted, p = np.asarray(y_true), np.asarray(model.predicted), model.probability
     if rows is not None:

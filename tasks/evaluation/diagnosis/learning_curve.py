@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Ints, Matrix
 from tasks.base.errors import KeepfitError
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import subsample_evenly
@@ -22,7 +22,7 @@ from tasks.data.row_groups import group_codes
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.power_law import extrapolate, sizes
 from tasks.evaluation.findings import CurvePoint, LearningCurve
-from tasks.metrics.bootstrap import Ints, whole
+from tasks.metrics.bootstrap import whole
 from tasks.metrics.scorer import sampled
 from tasks.models.estimators.candidates import candidate_of
 from tasks.models.estimators.fit_context import FitContext
@@ -48,9 +48,9 @@ class _Parts:
     """
 
     read: Callable[[Ints], pd.DataFrame]
-    y: NDArray[Any]
+    y: Array
     unseen: pd.DataFrame
-    unseen_y: NDArray[Any]
+    unseen_y: Array
     ordered: bool
     adjustment: Adjustment
 
@@ -210,7 +210,7 @@ def _fitted(
     )
 
 
-def _score(model: Any, X: NDArray[np.float32], y: NDArray[Any], basis: Basis) -> float:
+def _score(model: Any, X: Matrix, y: Array, basis: Basis) -> float:
     roles = basis.roles
     predicted, probability = outputs(model, X)
     if probability is not None:

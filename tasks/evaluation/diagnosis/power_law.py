@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tasks.base.arrays import Floats
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
 from tasks.evaluation.findings import CurvePoint, LearningCurve
-from tasks.metrics.bootstrap import Floats
 
 SIZES = (100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000)
 LEAST_POINTS = 3

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats, Ints, Matrix
 from tasks.base.runtime.libraries import pd, sklearn
 from tasks.base.sampling import subsample_evenly
 from tasks.base.text.numbers import number
@@ -22,7 +21,6 @@ from tasks.data.column_kinds import target_values
 from tasks.data.leaks import auc
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.findings import Suspicion
-from tasks.metrics.bootstrap import Ints
 from tasks.metrics.paired_bootstrap import Predictions
 
 MOST_ROWS = 8_000
@@ -91,9 +89,7 @@ def alone(
     return Alone(first, found[first], found[second], whole)
 
 
-def _rows(
-    path: str, schema: Schema, names: list[str], rows: Ints
-) -> tuple[pd.DataFrame, NDArray[Any]]:
+def _rows(path: str, schema: Schema, names: list[str], rows: Ints) -> tuple[pd.DataFrame, Array]:
     """Return columns of rows, and their target: labels as text, or numbers."""
     frame = read_frame(path, columns=[*names, schema.target], rows=rows)
     y, keep = target_values(frame, schema)
@@ -102,12 +98,7 @@ def _rows(
 
 
 def _each(
-    schema: Schema,
-    given: pd.DataFrame,
-    y: NDArray[Any],
-    held: pd.DataFrame,
-    truth: NDArray[Any],
-    seed: int,
+    schema: Schema, given: pd.DataFrame, y: Array, held: pd.DataFrame, truth: Array, seed: int
 ) -> dict[str, float]:
     """Return the score of each source column alone."""
     from tasks.models.features.preprocessing import build_encoder  # defers scikit-learn
@@ -142,13 +133,7 @@ def alone_suspicion(found: Alone | None) -> tuple[Suspicion, ...]:
     )
 
 
-def _by_itself(
-    schema: Schema,
-    X: NDArray[np.float32],
-    y: NDArray[Any],
-    held: NDArray[np.float32],
-    truth: NDArray[Any],
-) -> float:
+def _by_itself(schema: Schema, X: Matrix, y: Array, held: Matrix, truth: Array) -> float:
     bounds = {"max_leaf_nodes": _LEAVES, "min_samples_leaf": max(5, len(y) // 400)}
     if schema.task in NUMBERS:
         tree = sklearn.tree.DecisionTreeRegressor(**bounds, random_state=0).fit(X, y)
@@ -162,11 +147,7 @@ def _by_itself(
 
 
 def _reached(
-    schema: Schema,
-    y: NDArray[Any],
-    truth: NDArray[Any],
-    predicted: NDArray[Any],
-    shares: NDArray[np.float64] | None,
+    schema: Schema, y: Array, truth: Array, predicted: Array, shares: Floats | None
 ) -> float | None:
     """Return the score of predictions from guessing (0) to perfect (1); None where undefined."""
     if schema.task in NUMBERS:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import pd
 from tasks.evaluation.explanation.shap_values import Outputs
-from tasks.metrics.bootstrap import Floats
 
 _GRID = 12
 _DEPENDENCE_ROWS = 300

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Floats, Ints
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.training_records import Schema
-from tasks.metrics.bootstrap import Floats, interval, resampling
+from tasks.metrics.bootstrap import interval, resampling
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
 from tasks.models.execution.time_budget import Budget
@@ -26,7 +27,7 @@ _PREDICTED = 60_000
 _LEAST_ROWS = 300
 _SECONDS = 20.0
 
-Predict = Callable[["pd.DataFrame"], tuple[ArrayLike, NDArray[np.float64] | None]]
+Predict = Callable[["pd.DataFrame"], tuple[ArrayLike, Floats | None]]
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _ordered(columns: Sequence[str], first: Sequence[str]) -> list[str]:
     return [*ahead, *(c for c in columns if c not in set(ahead))]
 
 
-def _shuffled(frame: pd.DataFrame, column: str, order: NDArray[np.int64]) -> pd.DataFrame:
+def _shuffled(frame: pd.DataFrame, column: str, order: Ints) -> pd.DataFrame:
     """Return the frame with one column in another order; its kind of values stays the same."""
     values = frame[column].take(order).set_axis(frame.index)
     return frame.assign(**{column: values})

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import pd
 from tasks.base.text.numbers import number
 from tasks.base.training_records import NUMBERS, Record, Schema
 from tasks.evaluation.explanation.tree_shap import Scale, explained
-from tasks.metrics.bootstrap import Floats
 from tasks.models.persistence.prediction import in_order, predict
 
 BACKGROUND_ROWS = 100
@@ -195,7 +194,7 @@ def explain_frame(
 
 def _pushed(
     pipeline: Any, row: pd.DataFrame, background: pd.DataFrame, schema: Schema, label: str | None
-) -> tuple[float, tuple[list[str], NDArray[np.float64]], str, str]:
+) -> tuple[float, tuple[list[str], Floats], str, str]:
     found = contributions(pipeline, row)
     if found is not None:
         outputs_told = found.values.shape[2]

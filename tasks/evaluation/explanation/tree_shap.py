@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Matrix
 from tasks.base.runtime.libraries import lightgbm, sklearn
-from tasks.metrics.bootstrap import Floats
 
 Scale = Literal["log-odds", "probability", "value"]
 
@@ -36,7 +35,7 @@ class Explained:
         """Return how many rows take at most so many steps; 0 where even a few take more."""
         return min(most, int(steps / max(1.0, self.work)))
 
-    def contributions(self, X: NDArray[np.float32]) -> Floats:
+    def contributions(self, X: Matrix) -> Floats:
         """Return shape (n_rows, n_columns + 1, n_outputs); the last column is the base."""
         parts = [
             np.asarray(booster.predict(X, pred_contrib=True), dtype=np.float64)

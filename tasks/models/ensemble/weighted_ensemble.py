@@ -8,14 +8,12 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 
+from tasks.base.arrays import Array, Floats, Matrix
 from tasks.base.runtime.libraries import pd
 from tasks.models.features.columns import features_of
 from tasks.models.persistence.prediction import in_order
-
-Floats = NDArray[np.float64]
 
 
 class SameColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -73,7 +71,7 @@ class EnsembleClassifier(ClassifierMixin, _Ensemble):  # type: ignore[misc]
     """The weighted mean of its members' probabilities."""
 
     @property
-    def classes_(self) -> NDArray[Any]:
+    def classes_(self) -> Array:
         """Every label of any member, sorted."""
         return np.unique(np.concatenate([np.asarray(m.classes_) for m in self.members]))
 
@@ -81,12 +79,12 @@ class EnsembleClassifier(ClassifierMixin, _Ensemble):  # type: ignore[misc]
         """Return probabilities, shape (n_rows, n_classes)."""
         labels = tuple(str(label) for label in self.classes_)
 
-        def ask(member: Any, encoded: NDArray[np.float32]) -> Floats:
+        def ask(member: Any, encoded: Matrix) -> Floats:
             return in_order(np.asarray(member.predict_proba(encoded)), member.classes_, labels)
 
         return self._weighed(X, ask)
 
-    def predict(self, X: pd.DataFrame) -> NDArray[Any]:
+    def predict(self, X: pd.DataFrame) -> Array:
         """Return the likeliest label of each row."""
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 

@@ -11,16 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.errors import KeepfitError
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.metrics.bootstrap import interval, resampling
 from tasks.metrics.scorer import sampled, score
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.run_context import FitRun
-
-Floats = NDArray[np.float64]
 
 Weights = dict[str, float]
 ROUNDS = 20
@@ -57,12 +55,12 @@ def _values(held: OutOfFold) -> Floats:
     return held.predicted.astype(np.float64) if held.probability is None else held.probability
 
 
-def _mixed(held: Mapping[str, OutOfFold], weights: Weights, rows: NDArray[np.int64]) -> Floats:
+def _mixed(held: Mapping[str, OutOfFold], weights: Weights, rows: Ints) -> Floats:
     return np.asarray(sum(w * _values(held[name])[rows] for name, w in weights.items()))
 
 
 def weigh(
-    run: FitRun, held: Mapping[str, OutOfFold], best: str, rows: NDArray[np.int64] | None = None
+    run: FitRun, held: Mapping[str, OutOfFold], best: str, rows: Ints | None = None
 ) -> Weights:
     """Return the weights that suit `rows` of the out-of-fold predictions; all of them if None."""
     chosen = np.arange(len(held[best])) if rows is None else rows
@@ -87,9 +85,7 @@ def weigh(
     return greedy_weights(loss, parts, start)
 
 
-def cross_blended(
-    run: FitRun, held: Mapping[str, OutOfFold], best: str
-) -> tuple[OutOfFold, NDArray[np.bool_]]:
+def cross_blended(run: FitRun, held: Mapping[str, OutOfFold], best: str) -> tuple[OutOfFold, Mask]:
     """Return each part mixed by weights of other parts, and which rows have such weights.
 
     The others, the oldest where rows lie in time, are mixed evenly.
@@ -106,7 +102,7 @@ def cross_blended(
 
 
 def gained_by(
-    run: FitRun, mixed: OutOfFold, single: OutOfFold, judged: NDArray[np.bool_]
+    run: FitRun, mixed: OutOfFold, single: OutOfFold, judged: Mask
 ) -> tuple[float, float, float]:
     """Return by how much the mixture is better than the single candidate, and its interval."""
     rows = np.flatnonzero(judged)

@@ -8,9 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tasks.base.arrays import Array, Matrix
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.settings.search_spaces import SPACES, Space
 from tasks.models.estimators import estimator_factories, plugin_estimators
@@ -32,9 +30,7 @@ class Candidate:
     cost: float  # seconds of a fit in proportion to the others'
     build: Callable[[FitContext, Params], Any]
     params: Params
-    fit: Callable[[Any, NDArray[np.float32], NDArray[Any], FitContext], FitResult] = (
-        estimator_factories.fit_plain
-    )
+    fit: Callable[[Any, Matrix, Array, FitContext], FitResult] = estimator_factories.fit_plain
     iterative: bool = False
     threaded: bool = False  # gains from threads without a change to its result
 

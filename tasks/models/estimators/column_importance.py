@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tasks.base.arrays import Floats, Matrix
 
 SAMPLE_ROWS = 20_000
 
 
-def importance_of(model: Any, sources: list[str], X: NDArray[np.float32]) -> dict[str, float]:
+def importance_of(model: Any, sources: list[str], X: Matrix) -> dict[str, float]:
     """Return the share of each source column, greatest first; empty where a model has none.
 
     Trees measure the loss that their splits on a column saved, linear models the size of a
@@ -25,7 +26,7 @@ def importance_of(model: Any, sources: list[str], X: NDArray[np.float32]) -> dic
     return dict(sorted(shares.items(), key=lambda one: -one[1]))
 
 
-def _worth(model: Any, X: NDArray[np.float32]) -> NDArray[np.float64] | None:
+def _worth(model: Any, X: Matrix) -> Floats | None:
     if hasattr(model, "booster_"):
         gains = model.booster_.feature_importance(importance_type="gain")
         return np.asarray(gains, dtype=np.float64)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
+from tasks.base.arrays import Array, Ints, Matrix
 from tasks.base.runtime.libraries import sklearn
 from tasks.base.sampling import subsample_evenly
 from tasks.models.estimators.fit_context import Watched
@@ -73,11 +73,11 @@ class _StopsEarly:
 
     def _learn(
         self,
-        X: NDArray[np.float32],
-        y: NDArray[Any],
-        step: Callable[[NDArray[np.int64]], None],
-        loss: Callable[[NDArray[np.float32], NDArray[Any]], float],
-        groups: NDArray[np.int64] | None,
+        X: Matrix,
+        y: Array,
+        step: Callable[[Ints], None],
+        loss: Callable[[Matrix, Array], float],
+        groups: Ints | None,
         watched: Watched | None,
         *,
         classification: bool,
@@ -147,24 +147,20 @@ class EarlyMLPClassifier(_StopsEarly, MLPClassifier):  # type: ignore[misc]
     """
 
     def fit(
-        self,
-        X: NDArray[np.float32],
-        y: NDArray[Any],
-        groups: NDArray[np.int64] | None = None,
-        watched: Watched | None = None,
+        self, X: Matrix, y: Array, groups: Ints | None = None, watched: Watched | None = None
     ) -> Self:
         """Fit on `X` of shape (n_rows, n_columns) and labels `y`."""
         self._forget()
         labels = np.unique(y)
         weights = compute_sample_weight(self.class_weight, y) if self.class_weight else None
 
-        def step(rows: NDArray[np.int64]) -> None:
+        def step(rows: Ints) -> None:
             weight = None if weights is None else weights[rows]
             self.partial_fit(X[rows], y[rows], sample_weight=weight, classes=labels)
 
         heavy = None if weights is None else dict(zip(y.tolist(), weights.tolist(), strict=True))
 
-        def loss(theirs: NDArray[np.float32], truth: NDArray[Any]) -> float:
+        def loss(theirs: Matrix, truth: Array) -> float:
             weight = None if heavy is None else [heavy[label] for label in truth.tolist()]
             stated = self.predict_proba(theirs)
             return float(
@@ -179,19 +175,15 @@ class EarlyMLPRegressor(_StopsEarly, MLPRegressor):  # type: ignore[misc]
     """A network for numbers, stopped by its squared error; parameters as the classifier's."""
 
     def fit(
-        self,
-        X: NDArray[np.float32],
-        y: NDArray[Any],
-        groups: NDArray[np.int64] | None = None,
-        watched: Watched | None = None,
+        self, X: Matrix, y: Array, groups: Ints | None = None, watched: Watched | None = None
     ) -> Self:
         """Fit on `X` of shape (n_rows, n_columns) and numbers `y`."""
         self._forget()
 
-        def step(rows: NDArray[np.int64]) -> None:
+        def step(rows: Ints) -> None:
             self.partial_fit(X[rows], y[rows])
 
-        def loss(theirs: NDArray[np.float32], truth: NDArray[Any]) -> float:
+        def loss(theirs: Matrix, truth: Array) -> float:
             return float(np.mean((self.predict(theirs) - truth) ** 2))
 
         self._learn(X, y, step, loss, groups, watched, classification=False)

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Matrix
 from tasks.base.runtime.libraries import lightgbm as boosting
 from tasks.base.runtime.libraries import sklearn
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Params, Watched
@@ -33,9 +33,7 @@ WIDE = 200
 measure which is faster, it would give other numbers from one run to the next."""
 
 
-def fit_plain(
-    estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: FitContext
-) -> FitResult:
+def fit_plain(estimator: Any, X: Matrix, y: Array, _at: FitContext) -> FitResult:
     """Fit as scikit-learn does."""
     return FitResult(estimator.fit(X, y))
 
@@ -156,7 +154,7 @@ def _nystroem_svm(at: FitContext, params: Params) -> Any:
     return sklearn.pipeline.Pipeline([("features", features), ("machine", calibrated)])
 
 
-def fit_svm(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext) -> FitResult:
+def fit_svm(estimator: Any, X: Matrix, y: Array, at: FitContext) -> FitResult:
     """Fit, leaving out classes that cannot be calibrated."""
     if not at.classification or at.fewest >= 2:
         return fit_plain(estimator, X, y, at)
@@ -195,7 +193,7 @@ def mlp(at: FitContext, params: Params) -> Any:
     return _scaled_target(EarlyMLPRegressor(**common))
 
 
-def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext) -> FitResult:
+def fit_mlp(estimator: Any, X: Matrix, y: Array, at: FitContext) -> FitResult:
     """Fit, and return epochs and losses."""
     estimator.fit(X, y, groups=at.groups, watched=_watched_network(y, at))
     network = estimator if at.classification else estimator.regressor_
@@ -215,7 +213,7 @@ def fit_mlp(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitCont
     return FitResult(estimator, network.epochs_, curves, course=course)
 
 
-def _watched_network(y: NDArray[Any], at: FitContext) -> Watched | None:
+def _watched_network(y: Array, at: FitContext) -> Watched | None:
     """Return the watched rows with the target as the network sees it."""
     if at.watched is None or at.classification:
         return at.watched
@@ -263,9 +261,7 @@ def lightgbm(at: FitContext, params: Params) -> Any:
     return boosting.LGBMRegressor(objective="regression_l1" if absolute else "regression", **common)
 
 
-def fit_lightgbm(
-    estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext
-) -> FitResult:
+def fit_lightgbm(estimator: Any, X: Matrix, y: Array, at: FitContext) -> FitResult:
     """Fit, stopping early on rows set aside unless the iterations are known."""
     if at.queries is not None:
         return fit_ranker(estimator, X, y, at)

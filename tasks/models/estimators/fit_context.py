@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tasks.base.arrays import Array, Ints, Matrix
 from tasks.base.training_records import NUMBERS, Task
 
 if TYPE_CHECKING:
@@ -21,9 +19,9 @@ Params = Mapping[str, Any]
 class Watched:
     """Validation rows on which the loss of an iterative learner is followed round by round."""
 
-    X: NDArray[np.float32]
-    y: NDArray[Any]
-    parts: tuple[NDArray[np.int64], ...]  # positions of each part's rows
+    X: Matrix
+    y: Array
+    parts: tuple[Ints, ...]  # positions of each part's rows
     queries: RankingGroups | None = None
 
 
@@ -50,7 +48,7 @@ class FitContext:
     class_weight: str | None = None
     iterations: int | None = None
     patience: int | None = None  # rounds without a better loss, where they are tuned
-    groups: NDArray[np.int64] | None = field(default=None, compare=False)
+    groups: Ints | None = field(default=None, compare=False)
     queries: RankingGroups | None = None  # rows ranked together
     table_rows: int | None = None
     watched: Watched | None = field(default=None, compare=False)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Ints, Matrix
 from tasks.base.errors import EvidenceError
 from tasks.base.runtime.libraries import lightgbm
 from tasks.metrics.ranking import CUT, RankingGroups
@@ -45,9 +45,7 @@ def ranker(common: Mapping[str, Any], at: FitContext, params: Params) -> Any:
     )
 
 
-def fit_ranker(
-    estimator: Any, X: NDArray[np.float32], y: NDArray[Any], at: FitContext
-) -> FitResult:
+def fit_ranker(estimator: Any, X: Matrix, y: Array, at: FitContext) -> FitResult:
     """Fit on values of the target, stopping early by the NDCG of groups set aside."""
     queries = at.queries
     if queries is None:
@@ -84,7 +82,7 @@ def fit_ranker(
 
 
 def _fit_watched(
-    estimator: Any, X: NDArray[np.float32], grade: NDArray[Any], at: FitContext, **given: Any
+    estimator: Any, X: Matrix, grade: Array, at: FitContext, **given: Any
 ) -> FitResult:
     """Fit, following the NDCG of watched groups."""
     watched, queries = at.watched, at.queries
@@ -105,9 +103,7 @@ def _fit_watched(
     )
 
 
-def in_groups(
-    queries: RankingGroups, rows: NDArray[np.int64] | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def in_groups(queries: RankingGroups, rows: Ints | None = None) -> tuple[Ints, Ints]:
     """Return rows with those of a group side by side, and the size of each group.
 
     >>> in_groups(RankingGroups(np.array([4, 9, 4]), (0.0, 1.0), 1))

@@ -17,8 +17,8 @@ from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Matrix
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import sklearn
@@ -114,7 +114,7 @@ def build(at: FitContext, params: Params) -> Any:
     )
 
 
-def fit(estimator: Any, X: NDArray[np.float32], y: NDArray[Any], _at: FitContext) -> FitResult:
+def fit(estimator: Any, X: Matrix, y: Array, _at: FitContext) -> FitResult:
     """Fit it; failures are re-raised with the estimator's name."""
     try:
         # An estimator may keep its rows: an array, not the file behind it.

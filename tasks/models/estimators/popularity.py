@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
+
+from tasks.base.arrays import Floats, Matrix
 
 PRIOR_ROWS = 5.0
 """Rows that the mean of all counts for."""
@@ -25,7 +26,7 @@ class Popularity(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, prior_rows: float = PRIOR_ROWS) -> None:
         self.prior_rows = prior_rows
 
-    def fit(self, X: NDArray[np.float32], y: NDArray[np.float64]) -> Self:
+    def fit(self, X: Matrix, y: Floats) -> Self:
         """Fit on codes of items, shape (n_rows, 1), -1 where there is none."""
         codes = X[:, 0].astype(np.int64)
         known = codes >= 0
@@ -36,10 +37,10 @@ class Popularity(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = 1
         return self
 
-    def predict(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+    def predict(self, X: Matrix) -> Floats:
         """Return the score of each row's item, shape (n_rows,)."""
         codes = X[:, 0].astype(np.int64)
         known = (codes >= 0) & (codes < len(self.scores_))
-        found: NDArray[np.float64] = np.full(len(codes), self.mean_)
+        found: Floats = np.full(len(codes), self.mean_)
         found[known] = self.scores_[codes[known]]
         return found

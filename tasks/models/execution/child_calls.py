@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints, overload
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, validate_call
 from pydantic_core import to_jsonable_python
 
 from tasks.base import errors
+from tasks.base.arrays import Array, Floats, Ints
 from tasks.base.errors import InfrastructureError, KeepfitError
 from tasks.base.plugin_settings import OwnCode
 from tasks.data.snapshots import read_frame
@@ -83,10 +83,10 @@ def predict_rows(
     model: Path,
     snapshot: str,
     columns: Sequence[str],
-    rows: NDArray[np.int64],
+    rows: Ints,
     own: OwnCode | None = None,
     digest: str = "",
-) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+) -> tuple[Array, Floats | None]:
     """Return what `predict` returns for `rows` (positions) of a snapshot by the model in a file.
 
     `own` are the estimators that the running pipeline file allows; `digest` is the SHA-256 that the

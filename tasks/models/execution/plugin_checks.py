@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats, Matrix
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, KeepfitError, ModelRefusedError
 from tasks.base.plugin_settings import OwnCode
@@ -101,7 +101,7 @@ def try_estimator(
         )  # fmt: skip
 
 
-def trial_rows(classes: int, classification: bool) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def trial_rows(classes: int, classification: bool) -> tuple[Matrix, Array]:
     """Return made-up rows that a model can learn: a matrix, and labels as text or values."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(TRIAL_ROWS, 5)).astype(np.float32)
@@ -112,9 +112,7 @@ def trial_rows(classes: int, classification: bool) -> tuple[NDArray[np.float32],
     return X, np.array(["no", "yes", "zero"])[np.digitize(value, cuts)]
 
 
-def _asked(
-    estimator: Any, X: NDArray[np.float32], y: NDArray[Any], *, classification: bool
-) -> NDArray[np.float64]:
+def _asked(estimator: Any, X: Matrix, y: Array, *, classification: bool) -> Floats:
     """Return values, or probabilities; raise where their form is wrong."""
     if classification:
         labels = [str(label) for label in estimator.classes_]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from tasks.base.arrays import Floats, Mask, Matrix
 from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.data.typing.distinct_values import texts_of
@@ -43,7 +44,7 @@ def features_of(frame: pd.DataFrame, features: list[str]) -> pd.DataFrame:
     return frame[features]
 
 
-def numbers_of(frame: pd.DataFrame) -> NDArray[np.float32]:
+def numbers_of(frame: pd.DataFrame) -> Matrix:
     """Return `frame` as float32 of shape (n_rows, n_columns).
 
     Nulls, infinities, numbers beyond float32 and what is no number are NaN; booleans are 0 and 1.
@@ -65,7 +66,7 @@ def numbers_of(frame: pd.DataFrame) -> NDArray[np.float32]:
     return values
 
 
-def _numeric(column: pd.Series[Any]) -> NDArray[np.float64]:
+def _numeric(column: pd.Series[Any]) -> Floats:
     if column.dtype.kind in "mM":
         return np.full(len(column), np.nan)
     numeric = pd.to_numeric(column, errors="coerce")
@@ -92,7 +93,7 @@ class Numbers(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(
         self,
-        X: pd.DataFrame | NDArray[np.float32],
+        X: pd.DataFrame | Matrix,
         y: object = None,  # noqa: ARG002 - scikit-learn's signature
     ) -> Self:
         """Learn medians, bounds and which columns have nulls."""
@@ -109,7 +110,7 @@ class Numbers(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.low_, self.high_ = 2 * low - high, 2 * high - low
         return self
 
-    def transform(self, X: pd.DataFrame | NDArray[np.float32]) -> NDArray[np.float32]:
+    def transform(self, X: pd.DataFrame | Matrix) -> Matrix:
         """Return shape (n_rows, n_columns + n_indicators)."""
         values = _matrix(X)
         if self.bounded:
@@ -130,13 +131,11 @@ class Numbers(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ]
 
 
-def _matrix(X: pd.DataFrame | NDArray[np.float32]) -> NDArray[np.float32]:
+def _matrix(X: pd.DataFrame | Matrix) -> Matrix:
     return numbers_of(X) if isinstance(X, pd.DataFrame) else np.array(X, dtype=np.float32)
 
 
-def _range(
-    values: NDArray[np.float32], null: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _range(values: Matrix, null: Mask) -> tuple[Floats, Floats]:
     low = np.where(null, np.inf, values).min(axis=0, initial=np.inf).astype(np.float64)
     high = np.where(null, -np.inf, values).max(axis=0, initial=-np.inf).astype(np.float64)
     empty = low > high

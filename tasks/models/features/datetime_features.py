@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from tasks.base.arrays import Floats, Matrix
 from tasks.base.runtime.libraries import pd
 from tasks.models.features.columns import Output
 
@@ -46,13 +47,13 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.origins_.append(float(np.median(there)) if len(there) else 0.0)
         return self
 
-    def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
+    def transform(self, X: pd.DataFrame) -> Matrix:
         """Return shape (n_rows, n_parts); NaN where the moment is null."""
         return self.parts_of(_days(X))
 
-    def parts_of(self, days: NDArray[np.float64]) -> NDArray[np.float32]:
+    def parts_of(self, days: Floats) -> Matrix:
         """Return the parts of moments as days since 1970-01-01 UTC, shape (n_rows, n_columns)."""
-        out: list[NDArray[np.float64]] = []
+        out: list[Floats] = []
         for place, parts in enumerate(self.parts_):
             for part in parts:
                 values = _part(part, days[:, place], self._origin(days, place))
@@ -61,7 +62,7 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return np.empty((len(days), 0), dtype=np.float32)
         return np.column_stack(out).astype(np.float32)
 
-    def _origin(self, days: NDArray[np.float64], place: int) -> NDArray[np.float64] | float:
+    def _origin(self, days: Floats, place: int) -> Floats | float:
         if self.time_column in self.columns_:
             return days[:, self.columns_.index(self.time_column)]
         return self.origins_[place]
@@ -82,7 +83,7 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 _PERIODS = {"hour": 24.0, "weekday": 7.0, "day of year": 365.25}
 
 
-def _days(frame: pd.DataFrame) -> NDArray[np.float64]:
+def _days(frame: pd.DataFrame) -> Floats:
     """Return days since 1970-01-01 UTC, NaN for what is no moment."""
     days = np.empty(frame.shape, dtype=np.float64)
     for place in range(frame.shape[1]):
@@ -100,20 +101,18 @@ def _days(frame: pd.DataFrame) -> NDArray[np.float64]:
     return days
 
 
-def days_of(moments: NDArray[np.datetime64]) -> NDArray[np.float64]:
+def days_of(moments: NDArray[np.datetime64]) -> Floats:
     """Return moments in UTC, ``datetime64[us]``, as days since 1970-01-01; NaN for NaT."""
     days = moments.astype(np.int64) / 1e6 / SECONDS_A_DAY
     days[np.isnat(moments)] = np.nan
     return days
 
 
-def _varies(part: str, days: NDArray[np.float64]) -> bool:
+def _varies(part: str, days: Floats) -> bool:
     return len(days) > 0 and float(np.ptp(_part(part, days, 0.0))) > 0
 
 
-def _part(
-    part: str, days: NDArray[np.float64], origin: NDArray[np.float64] | float
-) -> NDArray[np.float64]:
+def _part(part: str, days: Floats, origin: Floats | float) -> Floats:
     if part == "days":
         return days - origin
     if part == "hour":
@@ -129,6 +128,6 @@ def _part(
     return np.where(null, np.nan, values)
 
 
-def _waves(part: str, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def _waves(part: str, values: Floats) -> list[Floats]:
     angle = 2 * np.pi * values / _PERIODS[part]
     return [np.sin(angle), np.cos(angle)]

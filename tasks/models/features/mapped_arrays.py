@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tasks.base.arrays import Array, Ints
 
 
-def rows_at(X: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[Any]:
+def rows_at(X: Array, positions: Ints) -> Array:
     """Return rows of a matrix: a view where the positions follow one another, else a copy.
 
     >>> X = np.arange(8).reshape(4, 2)
@@ -22,7 +23,7 @@ def rows_at(X: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[Any]:
     return X[positions]
 
 
-def letting_go(X: NDArray[Any]) -> Callable[[Any], None]:
+def letting_go(X: Array) -> Callable[[Any], None]:
     """Return a callback by which LightGBM lets go of the pages of a mapped matrix.
 
     When its first round begins it has put the values into bins and reads the matrix no more. The

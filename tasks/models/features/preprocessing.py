@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import Any, Literal, Self, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
+from tasks.base.arrays import Array, Matrix
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import NUMBERS, Schema
 from tasks.models.features.columns import CategoryCodes, Numbers, Output, count_levels, features_of
@@ -47,12 +47,12 @@ class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.features = features
         self.groups = groups
 
-    def fit(self, X: pd.DataFrame, y: NDArray[Any] | None = None) -> Self:
+    def fit(self, X: pd.DataFrame, y: Array | None = None) -> Self:
         """Learn the encoding."""
         self.fit_transform(X, y)
         return self
 
-    def fit_transform(self, X: pd.DataFrame, y: NDArray[Any] | None = None) -> NDArray[np.float32]:
+    def fit_transform(self, X: pd.DataFrame, y: Array | None = None) -> Matrix:
         """Learn the encoding and return the training rows in it, shape (n_rows, n_outputs).
 
         Targets behind high-cardinality categories are cross-fitted: no row sees its own.
@@ -72,7 +72,7 @@ class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.feature_names_in_ = np.asarray(self.features, dtype=object)
         return encoded
 
-    def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
+    def transform(self, X: pd.DataFrame) -> Matrix:
         """Return `X` encoded, shape (n_rows, n_outputs); DataError if it lacks a feature."""
         frame = features_of(X, self.features)
         if not len(frame):  # scikit-learn refuses what has no rows
@@ -82,12 +82,12 @@ class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_feature_names_out(
         self,
         input_features: object = None,  # noqa: ARG002 - scikit-learn's signature
-    ) -> NDArray[Any]:
+    ) -> Array:
         """Return the name of each column of the matrix."""
         return np.asarray(self.outputs_, dtype=object)
 
 
-def _dense(values: Any, rows: int) -> NDArray[np.float32]:
+def _dense(values: Any, rows: int) -> Matrix:
     if values.shape[1] == 0:
         return np.empty((rows, 0), dtype=np.float32)
     return np.ascontiguousarray(values, dtype=np.float32)

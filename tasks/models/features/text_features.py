@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from tasks.base.arrays import Matrix
 from tasks.base.runtime.libraries import pd, sklearn
 from tasks.data.typing.distinct_values import texts_of
 from tasks.models.features.columns import Output
@@ -60,11 +60,11 @@ class TextTopics(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         reducer = sklearn.decomposition.TruncatedSVD(dimensions, random_state=self.random_state)
         return vectorizer, reducer.fit(weights)
 
-    def transform(self, X: pd.DataFrame) -> NDArray[np.float32]:
+    def transform(self, X: pd.DataFrame) -> Matrix:
         """Return shape (n_rows, n_dimensions of all columns); a null is an empty text."""
         return self.topics_of([_documents(X.iloc[:, place]) for place in range(X.shape[1])], len(X))
 
-    def topics_of(self, columns: list[list[str]], rows: int) -> NDArray[np.float32]:
+    def topics_of(self, columns: list[list[str]], rows: int) -> Matrix:
         """Return the dimensions of columns of documents, each of `rows` texts."""
         out = [np.empty((rows, 0), dtype=np.float32)]
         parts = zip(self.vectorizers_, self.reducers_, columns, strict=True)

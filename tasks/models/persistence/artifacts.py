@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats
 from tasks.base.runtime.files import changed_file, digests_of, write_whole
 from tasks.base.runtime.libraries import sklearn
 from tasks.base.runtime.progress import Step, report
@@ -64,9 +64,9 @@ def keep_predictions(
     run: FitRun,
     name: str,
     model: Any,
-    predicted: NDArray[Any],
-    probability: NDArray[np.float64] | None,
-    uncalibrated: NDArray[np.float64] | None = None,
+    predicted: Array,
+    probability: Floats | None,
+    uncalibrated: Floats | None = None,
 ) -> None:
     """Write the predictions of `model` for the holdout.
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats, Matrix
 from tasks.base.runtime.libraries import pd
 
 CHUNK_ROWS = 50_000
 """Some models spread each row over hundreds of numbers to predict it."""
 
 
-def predict(pipeline: Any, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+def predict(pipeline: Any, X: pd.DataFrame) -> tuple[Array, Floats | None]:
     """Return labels or values (n_rows,), and probabilities (n_rows, n_classes) or None.
 
     Probabilities are in the order of ``pipeline.classes_``. A feature that `X` lacks is a
@@ -24,20 +24,18 @@ def predict(pipeline: Any, X: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.fl
     return _joined([_outputs(model, encoder, X.iloc[s : s + CHUNK_ROWS]) for s in starts])
 
 
-def _outputs(
-    model: Any, encoder: Any, X: pd.DataFrame
-) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+def _outputs(model: Any, encoder: Any, X: pd.DataFrame) -> tuple[Array, Floats | None]:
     encoded = encoder.transform(X)
     return outputs(model, encoded) if len(X) else _nothing(model)
 
 
-def _nothing(model: Any) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+def _nothing(model: Any) -> tuple[Array, Floats | None]:
     if not hasattr(model, "classes_"):
         return np.empty(0), None
     return model.classes_[:0], np.empty((0, len(model.classes_)))
 
 
-def outputs(model: Any, X: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+def outputs(model: Any, X: Matrix) -> tuple[Array, Floats | None]:
     """Return the predictions of a pipeline's last step for encoded rows, as ``predict`` does."""
     if not hasattr(model, "classes_"):
         values = np.asarray(model.predict(X), dtype=np.float64)
@@ -48,9 +46,7 @@ def outputs(model: Any, X: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[n
     return model.classes_[probability.argmax(axis=1)], probability
 
 
-def outputs_of_matrix(
-    model: Any, X: NDArray[np.float32]
-) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+def outputs_of_matrix(model: Any, X: Matrix) -> tuple[Array, Floats | None]:
     """Return the predictions of the last step for a matrix on disk, read a part at a time."""
     starts = range(0, max(1, len(X)), CHUNK_ROWS)
     if not len(X):
@@ -58,17 +54,13 @@ def outputs_of_matrix(
     return _joined([outputs(model, np.array(X[s : s + CHUNK_ROWS])) for s in starts])
 
 
-def _joined(
-    parts: list[tuple[NDArray[Any], NDArray[np.float64] | None]],
-) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+def _joined(parts: list[tuple[Array, Floats | None]]) -> tuple[Array, Floats | None]:
     predicted = np.concatenate([labels for labels, _ in parts])
     probabilities = [p for _, p in parts if p is not None]
     return predicted, np.concatenate(probabilities) if probabilities else None
 
 
-def in_order(
-    probability: NDArray[np.float64], labels: NDArray[Any], classes: tuple[str, ...]
-) -> NDArray[np.float64]:
+def in_order(probability: Floats, labels: Array, classes: tuple[str, ...]) -> Floats:
     """Return `probability` with a column for each of `classes`; 0 for one the model never saw.
 
     >>> in_order(np.array([[0.3, 0.7]]), np.array(["a", "c"]), ("a", "b", "c")).tolist()

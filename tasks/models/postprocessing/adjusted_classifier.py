@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from tasks.models.postprocessing.calibration import Calibration, Floats, Method
+from tasks.base.arrays import Array, Floats
+from tasks.models.postprocessing.calibration import Calibration, Method
 from tasks.models.postprocessing.decision_thresholds import decide
 
 
@@ -43,7 +43,7 @@ class AdjustedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.costs = costs
 
     @property
-    def classes_(self) -> NDArray[Any]:
+    def classes_(self) -> Array:
         """Labels, in the order of the columns of probabilities."""
         return np.asarray(self.estimator.classes_)
 
@@ -62,13 +62,13 @@ class AdjustedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = tuple(str(label) for label in self.classes_)
         return Calibration(self.method, self.tables, self.floor).apply(raw, labels)
 
-    def decide(self, probability: Floats) -> NDArray[Any]:
+    def decide(self, probability: Floats) -> Array:
         """Return the label that each row of `probability` leads to."""
         labels = tuple(str(label) for label in self.classes_)
         places = decide(probability, labels, self.threshold, self.positive, self.costs)
         return np.asarray(self.classes_[places])
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Any) -> Array:
         """Return the label of each row, by the rule of decision."""
         return self.decide(self.predict_proba(X))
 

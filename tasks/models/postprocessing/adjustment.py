@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints
 from tasks.base.errors import KeepfitError
 from tasks.base.runtime.files import write_whole
 from tasks.base.settings.evaluation import ObjectiveConfig
@@ -131,10 +131,10 @@ def adjust(run: FitRun, held: OutOfFold | None) -> Adjustment:
     return Adjustment(chosen.calibration, decision, params, notes, held, scores)
 
 
-def _decided(held: OutOfFold, objective: Objective | None, run: FitRun) -> NDArray[np.int64]:
+def _decided(held: OutOfFold, objective: Objective | None, run: FitRun) -> Ints:
     """Return the place of the class each row is decided for, by rules of other parts."""
     assert held.probability is not None  # noqa: S101 - classes only
-    places: NDArray[np.int64] = held.probability.argmax(axis=1)
+    places: Ints = held.probability.argmax(axis=1)
     if objective is None:
         return places
     for inside, others in held.turns():
@@ -150,9 +150,7 @@ def _decided(held: OutOfFold, objective: Objective | None, run: FitRun) -> NDArr
     return places
 
 
-def part_scores(
-    run: FitRun, held: OutOfFold, places: NDArray[np.int64] | None = None
-) -> tuple[float, ...]:
+def part_scores(run: FitRun, held: OutOfFold, places: Ints | None = None) -> tuple[float, ...]:
     """Return the metric of each part that has one, for the `places` decided or the likeliest."""
     classes, chances = run.schema.classes, held.probability
     truth, predicted = held.y, held.predicted
@@ -244,9 +242,7 @@ def as_served(folder: Path, name: str, schema: Schema) -> OutOfFold | None:
     return replace(held, probability=values, predicted=np.asarray(schema.classes)[places])
 
 
-def _remixed(
-    folder: Path, schema: Schema, held: OutOfFold, rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _remixed(folder: Path, schema: Schema, held: OutOfFold, rows: Ints) -> Floats:
     """Return the members' predictions of `rows`, weighed as in the ensemble that was kept."""
     weights = json.loads((folder / ENSEMBLE / BLEND_FILE).read_text(encoding="utf-8"))
     total: Any = 0.0

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.runtime.libraries import scipy, sklearn
 from tasks.base.text.numbers import number
 from tasks.metrics.scorer import score
 from tasks.models.out_of_fold import OutOfFold
 
-Floats = NDArray[np.float64]
 Method = Literal["none", "sigmoid", "isotonic"]
 METHODS: tuple[Method, ...] = ("sigmoid", "isotonic")
 _LEAST = 1e-12
@@ -81,7 +80,7 @@ def _log_odds(probability: Floats) -> Floats:
 
 
 def fit_calibration(
-    method: Method, probability: Floats, truth: NDArray[np.int64], classes: tuple[str, ...]
+    method: Method, probability: Floats, truth: Ints, classes: tuple[str, ...]
 ) -> Calibration:
     """Return the map from `probability`, of rows not fitted on, to `truth`, places in `classes`."""
     if method == "none":
@@ -97,7 +96,7 @@ def fit_calibration(
     return Calibration(method, tables, 1.0 / (len(truth) + 2)) if tables else Calibration()
 
 
-def _sigmoid(raw: Floats, hit: NDArray[np.bool_]) -> Floats:
+def _sigmoid(raw: Floats, hit: Mask) -> Floats:
     odds = np.clip(_log_odds(raw), -20.0, 20.0)
     model = sklearn.linear_model.LogisticRegression(C=100.0).fit(odds[:, None], hit)
     slope, shift = float(model.coef_[0, 0]), float(model.intercept_[0])
@@ -107,7 +106,7 @@ def _sigmoid(raw: Floats, hit: NDArray[np.bool_]) -> Floats:
     return np.array([[slope], [shift]])
 
 
-def _isotonic(raw: Floats, hit: NDArray[np.bool_]) -> Floats:
+def _isotonic(raw: Floats, hit: Mask) -> Floats:
     model = sklearn.isotonic.IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
     model.fit(raw, hit.astype(np.float64))
     return np.array([model.X_thresholds_, model.y_thresholds_], dtype=np.float64)
@@ -129,7 +128,7 @@ def cross_fitted(method: Method, held: OutOfFold, classes: tuple[str, ...]) -> F
     return calibrated
 
 
-def row_losses(probability: Floats, truth: NDArray[np.int64]) -> Floats:
+def row_losses(probability: Floats, truth: Ints) -> Floats:
     """Return the log loss of each row."""
     taken = probability[np.arange(len(truth)), truth]
     return np.asarray(-np.log(np.maximum(taken, _LEAST)))
@@ -199,7 +198,7 @@ def choose_calibration(
 
 
 def _error(
-    probability: Floats, truth: NDArray[np.int64], classes: tuple[str, ...], positive: str | None
+    probability: Floats, truth: Ints, classes: tuple[str, ...], positive: str | None
 ) -> float:
     labels = np.asarray(classes)
     likeliest = labels[probability.argmax(axis=1)]

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats
 from tasks.base.errors import ConfigError
 from tasks.base.settings.evaluation import ObjectiveConfig
 from tasks.base.training_records import NUMBERS, Schema
-
-Floats = NDArray[np.float64]
 
 Objective = ObjectiveConfig | str
 

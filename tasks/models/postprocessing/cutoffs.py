@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tasks.base.arrays import Floats, Ints, Mask
 
-Rule = Callable[[Floats, NDArray[np.bool_]], float]
+Rule = Callable[[Floats, Mask], float]
 
 
-def costs_of(
-    called: NDArray[np.bool_], hit: NDArray[np.bool_], false_positive: float, false_negative: float
-) -> Floats:
+def costs_of(called: Mask, hit: Mask, false_positive: float, false_negative: float) -> Floats:
     """Return the cost of each row."""
     return np.where(called & ~hit, false_positive, np.where(~called & hit, false_negative, 0.0))
 
 
-def mean_cost(
-    called: NDArray[np.bool_], hit: NDArray[np.bool_], false_positive: float, false_negative: float
-) -> float:
+def mean_cost(called: Mask, hit: Mask, false_positive: float, false_negative: float) -> float:
     """Return the mean cost a row of calling rows positive.
 
     >>> mean_cost(np.array([True, False]), np.array([False, True]), 1.0, 5.0)
@@ -30,9 +25,7 @@ def mean_cost(
     return float(costs_of(called, hit, false_positive, false_negative).mean())
 
 
-def _steps(
-    chance: Floats, hit: NDArray[np.bool_]
-) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+def _steps(chance: Floats, hit: Mask) -> tuple[Floats, Ints, Ints]:
     """Return every threshold half-way between two probabilities; its true and false positives."""
     order = np.argsort(-chance, kind="stable")
     ranked, hits = chance[order], hit[order]
@@ -44,9 +37,7 @@ def _steps(
     return np.concatenate([[above], between, [0.0]]), true, false
 
 
-def cheapest(
-    chance: Floats, hit: NDArray[np.bool_], false_positive: float, false_negative: float
-) -> float:
+def cheapest(chance: Floats, hit: Mask, false_positive: float, false_negative: float) -> float:
     """Return the threshold of least cost on these rows.
 
     >>> cheapest(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, True, False, True]), 1, 5)
@@ -57,7 +48,7 @@ def cheapest(
     return float(thresholds[int(costs.argmin())])
 
 
-def best_f1(chance: Floats, hit: NDArray[np.bool_]) -> float:
+def best_f1(chance: Floats, hit: Mask) -> float:
     """Return the threshold of the greatest F1 on these rows."""
     thresholds, true, false = _steps(chance, hit)
     return float(thresholds[int((2 * true / np.maximum(1, true + false + hit.sum())).argmax())])
@@ -66,7 +57,7 @@ def best_f1(chance: Floats, hit: NDArray[np.bool_]) -> float:
 def least_precision(least: float) -> Rule:
     """Return the rule: the most recall with a precision of `least`, else the most precision."""
 
-    def rule(chance: Floats, hit: NDArray[np.bool_]) -> float:
+    def rule(chance: Floats, hit: Mask) -> float:
         thresholds, true, false = _steps(chance, hit)
         precision = true / np.maximum(1, true + false)
         able = np.flatnonzero((precision >= least) & (true > 0))
@@ -80,7 +71,7 @@ def least_precision(least: float) -> Rule:
 def least_recall(least: float) -> Rule:
     """Return the rule: the most precision with a recall of `least`."""
 
-    def rule(chance: Floats, hit: NDArray[np.bool_]) -> float:
+    def rule(chance: Floats, hit: Mask) -> float:
         thresholds, true, false = _steps(chance, hit)
         able = np.flatnonzero(true >= least * hit.sum() - 1e-9)
         precision = true[able] / np.maximum(1, true[able] + false[able])
@@ -89,7 +80,7 @@ def least_recall(least: float) -> Rule:
     return rule
 
 
-def rates(called: NDArray[np.bool_], hit: NDArray[np.bool_]) -> tuple[float, float, float]:
+def rates(called: Mask, hit: Mask) -> tuple[float, float, float]:
     """Return precision, recall and F1; 0 where nothing is called or nothing is there."""
     both = int((called & hit).sum())
     precision, recall = both / max(1, int(called.sum())), both / max(1, int(hit.sum()))

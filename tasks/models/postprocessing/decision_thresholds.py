@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.training_records import Schema
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.cost_matrix import Objective, cost_matrix, positive_of
@@ -28,7 +28,6 @@ from tasks.models.postprocessing.cutoffs import (
     rates,
 )
 
-Floats = NDArray[np.float64]
 HALF = 0.5
 
 
@@ -68,7 +67,7 @@ def decide(
     threshold: float | None = None,
     positive: str | None = None,
     costs: Floats | None = None,
-) -> NDArray[np.int64]:
+) -> Ints:
     """Return the place of the predicted class of each row.
 
     >>> p = np.array([[0.7, 0.3], [0.9, 0.1]])
@@ -121,18 +120,14 @@ def choose_decision(objective: Objective | None, held: OutOfFold, schema: Schema
     return Decision(threshold, label, note=note)
 
 
-def _chances(held: OutOfFold, schema: Schema) -> tuple[Floats, NDArray[np.bool_]]:
+def _chances(held: OutOfFold, schema: Schema) -> tuple[Floats, Mask]:
     assert held.probability is not None  # noqa: S101 - classes only
     place = schema.classes.index(positive_of(schema))
     return held.probability[:, place], held.truth(schema.classes) == place
 
 
 def _saved(
-    held: OutOfFold,
-    chance: Floats,
-    hit: NDArray[np.bool_],
-    stated: float,
-    prices: tuple[float, float],
+    held: OutOfFold, chance: Floats, hit: Mask, stated: float, prices: tuple[float, float]
 ) -> float | None:
     """Return the lower end of what thresholds chosen on other parts save against `stated`."""
     difference = np.zeros(len(held))
@@ -177,7 +172,7 @@ def on_holdout(
     objective: Objective | None,
     decision: Decision,
     probability: Floats,
-    truth: NDArray[np.int64],
+    truth: Ints,
     schema: Schema,
 ) -> tuple[str, dict[str, float]]:
     """Return the rule's effect on rows not used for the choice, against the likeliest class."""

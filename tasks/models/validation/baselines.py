@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats
 from tasks.base.runtime.libraries import pd, sklearn
 from tasks.base.training_records import CandidateResult
 from tasks.models.features.preprocessing import FeatureEncoder
@@ -35,7 +35,7 @@ def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
     found: list[float | None] = []
     strategy = "median" if run.metric in {"mae", "median_ae", "mape"} else "mean"
 
-    def fitted(y: NDArray[Any]) -> Any:
+    def fitted(y: Array) -> Any:
         model = (
             sklearn.dummy.DummyClassifier()
             if run.classification
@@ -68,5 +68,5 @@ def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
     keep(run, result, encoder, model)
 
 
-def _constant(model: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+def _constant(model: Any, rows: int) -> tuple[Array, Floats | None]:
     return outputs(model, np.empty((rows, 0), dtype=np.float32))

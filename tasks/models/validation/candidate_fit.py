@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Matrix
 from tasks.base.training_records import CandidateResult
 from tasks.models.estimators.candidates import Candidate, candidate_of
 from tasks.models.estimators.column_importance import importance_of
@@ -150,7 +150,7 @@ def _params(learned: FitResult) -> dict[str, Any]:
     return params
 
 
-def _importance(learned: FitResult, encoder: Any, X: NDArray[np.float32]) -> dict[str, float]:
+def _importance(learned: FitResult, encoder: Any, X: Matrix) -> dict[str, float]:
     return importance_of(learned.estimator, encoder.sources_, X)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Floats, Ints, Matrix
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.runtime.files import changed_file, write_whole
 from tasks.base.sampling import subsample_evenly
@@ -81,8 +81,8 @@ class _Fitted:
 class _Scored:
     """Predictions of one fold's model on its validation rows, and their score."""
 
-    predicted: NDArray[Any]
-    probability: NDArray[np.float64] | None
+    predicted: Array
+    probability: Floats | None
     value: float | None
 
 
@@ -215,7 +215,7 @@ class Validation:
             self._known[place] = self._scored(model, fitted.number, fitted.fold)
         return self._known[place]
 
-    def _queries(self, rows: NDArray[np.int64]) -> RankingGroups | None:
+    def _queries(self, rows: Ints) -> RankingGroups | None:
         return None if self.rows.queries is None else self.rows.queries.only(rows)
 
     def _scored(self, model: Any, number: int, fold: Fold) -> _Scored:
@@ -282,12 +282,12 @@ def validated(run: FitRun, name: str, trial: Trial | None) -> Validated | None:
 def fit_rows(
     run: FitRun,
     candidate: Candidate,
-    X: NDArray[np.float32],
-    y: NDArray[Any],
+    X: Matrix,
+    y: Array,
     encoder: Any,
     threads: int,
     iterations: int | None = None,
-    groups: NDArray[np.int64] | None = None,
+    groups: Ints | None = None,
     queries: RankingGroups | None = None,
     watched: Watched | None = None,
 ) -> tuple[FitResult, FitContext, float]:
@@ -322,12 +322,12 @@ def fit_rows(
 def fit_all_rows(
     run: FitRun,
     candidate: Candidate,
-    X: NDArray[np.float32],
-    y: NDArray[Any],
+    X: Matrix,
+    y: Array,
     encoder: Any,
     threads: int,
     iterations: int | None = None,
-    groups: NDArray[np.int64] | None = None,
+    groups: Ints | None = None,
     queries: RankingGroups | None = None,
     least: int = 1,
 ) -> tuple[FitResult, FitContext, float]:
@@ -346,7 +346,7 @@ def fit_all_rows(
 
 
 def untuned(
-    run: FitRun, candidate: Candidate, X: NDArray[np.float32], y: NDArray[Any], encoder: Any
+    run: FitRun, candidate: Candidate, X: Matrix, y: Array, encoder: Any
 ) -> dict[str, Value]:
     """Return the hyperparameters that a candidate chooses itself for rows of a matrix."""
     _, _, setting = _setting(run, candidate, X, y, encoder, 1)
@@ -357,12 +357,12 @@ def untuned(
 def _setting(
     run: FitRun,
     candidate: Candidate,
-    X: NDArray[np.float32],
-    y: NDArray[Any],
+    X: Matrix,
+    y: Array,
     encoder: Any,
     threads: int,
     queries: RankingGroups | None = None,
-) -> tuple[NDArray[np.float32], NDArray[Any], FitContext]:
+) -> tuple[Matrix, Array, FitContext]:
     """Return the rows given that a candidate uses, and its fit context."""
     limit = candidate.rows_for(len(X), X.shape[1])
     if limit < len(X):
@@ -416,9 +416,9 @@ def validation_of(scores: Sequence[float | None]) -> dict[str, Any]:
 def score_part(
     run: FitRun,
     model: Any,
-    predicted: NDArray[Any],
-    probability: NDArray[np.float64] | None,
-    y: NDArray[Any],
+    predicted: Array,
+    probability: Floats | None,
+    y: Array,
     notes: list[str],
     queries: RankingGroups | None = None,
 ) -> list[float]:

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array, Matrix
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import subsample_evenly
 from tasks.data.snapshots import read_frame
@@ -32,7 +31,7 @@ class Rows:
     """Rows that are fitted on, in the order of the training file."""
 
     positions: Positions  # in the snapshot
-    y: NDArray[Any]  # labels or values
+    y: Array  # labels or values
     groups: Positions | None = None
     queries: RankingGroups | None = None  # rows ranked together
 
@@ -133,7 +132,7 @@ def _transform(run: FitRun, encoder: FeatureEncoder, positions: Positions, path:
             file.write(encoder.transform(X).astype("<f4", copy=False).data)
 
 
-def matrix(run: FitRun, encoding: str, name: str) -> NDArray[np.float32]:
+def matrix(run: FitRun, encoding: str, name: str) -> Matrix:
     """Return a matrix that ``encode`` wrote, read from disk as it is needed."""
-    values: NDArray[np.float32] = np.load(run.at(encoding, f"{name}.npy"), mmap_mode="r")
+    values: Matrix = np.load(run.at(encoding, f"{name}.npy"), mmap_mode="r")
     return values

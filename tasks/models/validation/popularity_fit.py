@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints
 from tasks.base.runtime.libraries import pd, sklearn
 from tasks.base.training_records import CandidateResult
 from tasks.data.snapshots import read_frame
@@ -55,9 +55,7 @@ def fit_popularity(run: FitRun, report_progress: Callable[[str], None]) -> None:
     keep(run, result, encoder, model)
 
 
-def _fitted(
-    run: FitRun, positions: NDArray[np.int64], y: NDArray[np.float64]
-) -> tuple[FeatureEncoder, Popularity]:
+def _fitted(run: FitRun, positions: Ints, y: Floats) -> tuple[FeatureEncoder, Popularity]:
     codes = sklearn.compose.ColumnTransformer(
         [("items", CategoryCodes(_MOST_ITEMS), [run.schema.item])]
     )
@@ -65,6 +63,6 @@ def _fitted(
     return encoder, Popularity().fit(encoder.fit_transform(_items(run, positions), y), y)
 
 
-def _items(run: FitRun, positions: NDArray[np.int64]) -> pd.DataFrame:
+def _items(run: FitRun, positions: Ints) -> pd.DataFrame:
     chosen: Any = np.ascontiguousarray(positions, dtype=np.int64)
     return read_frame(run.snapshot_path, columns=[str(run.schema.item)], rows=chosen)

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import scipy
 from tasks.base.training_records import Rounds
 
@@ -59,19 +59,19 @@ def choose_rounds(
     return Rounds(chosen=best, rule="best", **given)
 
 
-def even(losses: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+def even(losses: Sequence[Sequence[float]]) -> Floats:
     """Return curves of one length, the shorter ones going on with their last value."""
     length = max(map(len, losses))
     return np.array([[*part, *[part[-1]] * (length - len(part))] for part in losses])
 
 
-def standard_error(differences: NDArray[np.float64], shared: float) -> float:
+def standard_error(differences: Floats, shared: float) -> float:
     """Return the standard error of the mean over parts whose training rows overlap."""
     parts = len(differences)
     return float(np.std(differences, ddof=1)) * sqrt(1 / parts + shared)
 
 
-def noise(differences: NDArray[np.float64], shared: float) -> float:
+def noise(differences: Floats, shared: float) -> float:
     """Return the limit that the mean over parts exceeds by chance in 5 % of cases, one-sided."""
     quantile = float(scipy.special.stdtrit(len(differences) - 1, CONFIDENCE))
     return quantile * standard_error(differences, shared)

@@ -9,9 +9,10 @@ from math import isfinite, sqrt
 
 import numpy as np
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import scipy
 from tasks.base.training_records import MetricValue, Schema
-from tasks.metrics.bootstrap import Floats, Plan, interval, resampling, time_blocks
+from tasks.metrics.bootstrap import Plan, interval, resampling, time_blocks
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.metrics.scorer import sampled
 from tasks.monitoring.performance.labelled_predictions import Answers, Mask

@@ -12,11 +12,12 @@ from math import isfinite, sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tasks.base.arrays import Floats
 from tasks.base.monitoring_records import Gain, Window, WindowDifference
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.training_records import Schema
 from tasks.base.utc_times import as_utc
-from tasks.metrics.bootstrap import Floats, interval, resampling, time_blocks
+from tasks.metrics.bootstrap import interval, resampling, time_blocks
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled

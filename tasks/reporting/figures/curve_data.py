@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.runtime.libraries import sklearn
 from tasks.base.training_records import Schema
-from tasks.metrics.bootstrap import Floats, Ints, ranked
+from tasks.metrics.bootstrap import ranked
 from tasks.metrics.classification import CALIBRATION_BINS
 from tasks.metrics.label_codes import encode_truth
 
@@ -88,7 +89,7 @@ def precision_recall_curves(y_true: ArrayLike, probability: Floats, schema: Sche
 
 def _by_class(
     y_true: ArrayLike, probability: Floats, schema: Schema
-) -> list[tuple[str, NDArray[np.bool_], Floats]]:
+) -> list[tuple[str, Mask, Floats]]:
     """Return each class that some rows have and some have not: which have, and its scores."""
     truth = encode_truth(y_true, schema.classes)
     wanted: Sequence[str] = schema.classes

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Array
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
@@ -108,7 +108,7 @@ def _told_of(
 
 
 def _of_candidate(
-    result: CandidateResult, y_true: NDArray[Any], basis: Basis, assessment: Assessment
+    result: CandidateResult, y_true: Array, basis: Basis, assessment: Assessment
 ) -> tuple[Drawing, ...]:
     """Return the figures of one candidate's predictions and of how it learned."""
     predictions = read_predictions(result.predictions_path)
@@ -129,7 +129,7 @@ def _searched(
 
 def _of_ranking(
     result: CandidateResult,
-    y_true: NDArray[Any],
+    y_true: Array,
     fitted: Sequence[CandidateResult],
     queries: RankingGroups,
 ) -> tuple[Drawing, ...]:
@@ -142,7 +142,7 @@ def _of_ranking(
 def _explained(
     basis: Basis,
     challenger: CandidateResult,
-    y_true: NDArray[Any],
+    y_true: Array,
     queries: RankingGroups | None,
     seed: int,
 ) -> tuple[Importance | None, list[Drawing | None]]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Floats, Ints
 from tasks.base.runtime.libraries import mpl
 from tasks.base.text.numbers import number
-from tasks.metrics.bootstrap import Floats, Ints, interval, resampling
+from tasks.metrics.bootstrap import interval, resampling
 from tasks.metrics.ranking import CUT, RankingGroups, by_group
 from tasks.reporting.figures.style import BLUE, GREY, INK, canvas, grid, legend, name_axes, plain
 from tasks.reporting.figures.training_figures import Drawing

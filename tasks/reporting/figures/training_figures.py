@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import mpl
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import number
 from tasks.base.training_records import Evaluation, LeaderboardRow, Schema
 from tasks.evaluation.explanation.permutation_importance import Importance
-from tasks.metrics.bootstrap import Floats
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.reporting.figures import diagrams, style
 from tasks.reporting.figures.curve_data import (

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Mask, Matrix
 from tasks.base.runtime.libraries import pd
 from tasks.base.text.numbers import number
 from tasks.base.training_records import Kind
-from tasks.metrics.bootstrap import Floats
 
 MOST_COLUMNS = 200
 _LEVEL_ROWS = 20
@@ -30,8 +29,8 @@ class Coded:
 
 
 def coded_columns(
-    X: pd.DataFrame, losses: Floats, kinds: dict[str, Kind], chooses: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], list[Coded]]:
+    X: pd.DataFrame, losses: Floats, kinds: dict[str, Kind], chooses: Mask
+) -> tuple[Matrix, list[Coded]]:
     """Return numbers as they are, and categories ordered by their loss in the choosing half."""
     columns, rules = [], []
     for name in list(X.columns)[:MOST_COLUMNS]:
@@ -58,8 +57,8 @@ def coded_columns(
 
 
 def _by_loss(
-    values: pd.Series[Any], losses: Floats, chooses: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    values: pd.Series[Any], losses: Floats, chooses: Mask
+) -> tuple[Matrix, tuple[str, ...]]:
     """Return codes of levels in the order of their mean loss; rare ones share the last code."""
     texts = values.astype(object).where(values.notna(), "(null)").map(str).to_numpy(dtype=object)
     codes, found = pd.factorize(texts)

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints, Mask, Matrix
 from tasks.base.runtime.libraries import pd, scipy, sklearn
 from tasks.base.training_records import Kind
 from tasks.evaluation.diagnosis.slices.slice_rules import Coded, Step, coded_columns, in_words
-from tasks.metrics.bootstrap import Floats, Ints
 
 LEAST_ROWS = 200
 MOST_ROWS = 20_000
@@ -39,7 +38,7 @@ class Slice:
     """A confirmed slice; `inside` are its rows among all that were given."""
 
     where: str
-    inside: NDArray[np.bool_]
+    inside: Mask
     loss: float
     rest: float
     p_value: float
@@ -75,7 +74,7 @@ def weak_slices(
     return _confirmed(leaves, losses, expected, ~chooses, blocks, level)
 
 
-def _half(rows: int, blocks: Ints | None, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _half(rows: int, blocks: Ints | None, rng: np.random.Generator) -> Mask:
     if blocks is None:
         return np.asarray(rng.permutation(rows) % 2 == 0)
     found, place = np.unique(blocks, return_inverse=True)
@@ -83,13 +82,8 @@ def _half(rows: int, blocks: Ints | None, rng: np.random.Generator) -> NDArray[n
 
 
 def _leaves(
-    coded: NDArray[np.float32],
-    rules: Sequence[Coded],
-    losses: Floats,
-    chooses: NDArray[np.bool_],
-    leaf: int,
-    seed: int,
-) -> list[tuple[str, NDArray[np.bool_]]]:
+    coded: Matrix, rules: Sequence[Coded], losses: Floats, chooses: Mask, leaf: int, seed: int
+) -> list[tuple[str, Mask]]:
     """Return the nodes whose loss is highest, in words, and which rows lie in them."""
     if not rules:
         return []
@@ -133,10 +127,10 @@ def _paths(tree: Any) -> dict[int, tuple[Step, ...]]:
 
 
 def _confirmed(
-    leaves: Sequence[tuple[str, NDArray[np.bool_]]],
+    leaves: Sequence[tuple[str, Mask]],
     losses: Floats,
     expected: Floats | None,
-    judges: NDArray[np.bool_],
+    judges: Mask,
     blocks: Ints | None,
     level: float,
 ) -> tuple[Slice, ...]:
@@ -165,12 +159,7 @@ def _confirmed(
     return tuple(sorted(found, key=lambda s: -(s.loss - s.rest) * s.inside.sum()))
 
 
-def _p_value(
-    losses: Floats,
-    inside: NDArray[np.bool_],
-    outside: NDArray[np.bool_] | None,
-    blocks: Ints | None,
-) -> float:
+def _p_value(losses: Floats, inside: Mask, outside: Mask | None, blocks: Ints | None) -> float:
     """Return the one-sided p-value that the mean inside is above the one outside, or above 0."""
     mean, error, units = _mean_and_error(losses, inside, blocks)
     other = (0.0, 0.0, 10**9)
@@ -185,9 +174,7 @@ def _p_value(
     return float(scipy.stats.t.sf(z, units - 1)) if units < 200 else float(scipy.stats.norm.sf(z))
 
 
-def _mean_and_error(
-    losses: Floats, rows: NDArray[np.bool_], blocks: Ints | None
-) -> tuple[float, float, int]:
+def _mean_and_error(losses: Floats, rows: Mask, blocks: Ints | None) -> tuple[float, float, int]:
     """Return mean, its standard error and the independent units; a ratio over blocks of time."""
     values = losses[rows]
     if len(values) < 5:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import pd
 from tasks.base.sampling import spread
 from tasks.base.training_records import Kind
-from tasks.metrics.bootstrap import Floats
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.harm.domain_classifier import density_ratio
 from tasks.monitoring.performance.labelled_predictions import Answers

@@ -18,9 +18,10 @@ from math import isfinite, log, sqrt
 
 import numpy as np
 
+from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import scipy
 from tasks.base.training_records import Schema
-from tasks.metrics.bootstrap import Floats, whole
+from tasks.metrics.bootstrap import whole
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.monitoring.performance.estimation.covariate_shift import Covariates, thinned
 from tasks.monitoring.performance.estimation.expected_metrics import learned_from

@@ -20,10 +20,11 @@ from typing import Protocol
 
 import numpy as np
 
+from tasks.base.arrays import Floats
 from tasks.base.errors import EvidenceError
 from tasks.base.runtime.libraries import lightgbm, sklearn
 from tasks.base.training_records import Schema
-from tasks.metrics.bootstrap import Floats, Groups, Plan, Sums, ranked, whole
+from tasks.metrics.bootstrap import Groups, Plan, Sums, ranked, whole
 from tasks.metrics.classification import RANKED, ClassScores, Counts
 from tasks.metrics.scorer import point, replicate
 from tasks.monitoring.performance.estimation.covariate_shift import thinned
