@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from tasks.backtest.fits import Fits, FittedModel
 from tasks.backtest.history import History
+from tasks.base.arrays import spread
 from tasks.base.config import PipelineConfig
 from tasks.base.monitoring_records import DriftResult, Performance
 from tasks.base.runtime.files import read_recorded, write_recorded
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import spread
 from tasks.base.training_records import NUMBERS, Record
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.models.persistence.prediction import predict

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.arrays import Array, Floats, Mask
-from tasks.base.sampling import subsample_evenly
+from tasks.base.arrays import Array, Floats, Mask, subsample_evenly
 
 Positions = NDArray[np.int64]
 

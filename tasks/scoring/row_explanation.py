@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.base.arrays import spread
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import spread
 from tasks.base.training_records import Schema
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.explanation.shap_values import RowExplanation, explain_frame

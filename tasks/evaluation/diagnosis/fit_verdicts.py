@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.base.arrays import Floats
-from tasks.base.sampling import subsample_evenly
+from tasks.base.arrays import Floats, subsample_evenly
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.training_records import CandidateResult, MetricValue
 from tasks.data.column_kinds import target_values

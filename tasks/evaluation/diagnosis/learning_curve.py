@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.base.arrays import Array, Ints, Matrix
+from tasks.base.arrays import Array, Ints, Matrix, subsample_evenly
 from tasks.base.errors import KeepfitError
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import subsample_evenly
 from tasks.base.settings.training import TrainingConfig
 from tasks.base.training_records import NUMBERS, Basis, CandidateResult
 from tasks.data.column_kinds import target_values

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.base.arrays import Array, Floats, Ints, Matrix
+from tasks.base.arrays import Array, Floats, Ints, Matrix, subsample_evenly
 from tasks.base.runtime.libraries import pd, sklearn
-from tasks.base.sampling import subsample_evenly
 from tasks.base.text.numbers import number
 from tasks.base.training_records import NUMBERS, Schema
 from tasks.data.column_kinds import target_values

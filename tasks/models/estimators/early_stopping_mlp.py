@@ -13,9 +13,8 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
-from tasks.base.arrays import Array, Ints, Matrix
+from tasks.base.arrays import Array, Ints, Matrix, subsample_evenly
 from tasks.base.runtime.libraries import sklearn
-from tasks.base.sampling import subsample_evenly
 from tasks.models.estimators.fit_context import Watched
 from tasks.models.splitters import Fold, inner_part, inner_share
 

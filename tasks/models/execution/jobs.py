@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tasks.base.arrays import subsample_evenly
 from tasks.base.errors import DataError
-from tasks.base.sampling import subsample_evenly
 from tasks.data.column_kinds import target_values
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import group_codes

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.arrays import Array, Floats, Ints, Matrix
+from tasks.base.arrays import Array, Floats, Ints, Matrix, subsample_evenly
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.runtime.files import changed_file, write_whole
-from tasks.base.sampling import subsample_evenly
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.settings.search_spaces import NO_WEIGHT, Value, untuned_values
 from tasks.base.training_records import Rounds, Trial

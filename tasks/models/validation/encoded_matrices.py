@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.base.arrays import Array, Matrix
+from tasks.base.arrays import Array, Matrix, subsample_evenly
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import subsample_evenly
 from tasks.data.snapshots import read_frame
 from tasks.metrics.ranking import RankingGroups
 from tasks.models.estimators.candidates import Candidate, find

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import spread
 from tasks.base.errors import DataError
 from tasks.base.runtime.files import changed_file, read_recorded, write_recorded
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
 from tasks.base.training_records import SNAPSHOT_TAG, Kind
 from tasks.contracts.contract_files import forms_of, known_contract

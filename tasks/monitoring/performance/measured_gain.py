@@ -11,6 +11,7 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import spread
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.monitoring_records import (
     AgedGain,
@@ -22,7 +23,6 @@ from tasks.base.monitoring_records import (
     WindowDifference,
 )
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.sampling import spread
 from tasks.base.training_records import Basis, ContractResult, ModelVersion, Snapshot, Split
 from tasks.base.utc_times import as_utc
 from tasks.contracts.contract_files import late_labels

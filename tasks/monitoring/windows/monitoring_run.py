@@ -7,12 +7,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tasks.base.arrays import spread
 from tasks.base.errors import DataError, UsageError
 from tasks.base.monitoring_records import Cause, DriftResult, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import spread
 from tasks.base.training_records import (
     NUMBERS,
     Kind,

@@ -28,7 +28,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tasks.base.sampling import spread
+from tasks.base.arrays import spread
 from tasks.base.settings.evaluation import GateConfig
 from tasks.base.training_records import GateEvidence, RecipeGain, Schema
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import spread
 from tasks.base.errors import ModelRefusedError
-from tasks.base.sampling import spread
 from tasks.base.training_records import Basis, CandidateResult
 from tasks.evaluation.leaderboard import read_predictions
 from tasks.models.execution.child_calls import predict_rows

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tasks.base.arrays import spread
 from tasks.base.errors import ModelRefusedError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import changed_file, digest_of
-from tasks.base.sampling import spread
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import mode_words
 from tasks.base.training_records import (

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.base.arrays import spread
 from tasks.base.errors import ModelRefusedError
 from tasks.base.runtime.files import digest_of, read_unchanged
 from tasks.base.runtime.libraries import pa, pd, pq
 from tasks.base.runtime.temporary import temporary_folder
-from tasks.base.sampling import spread
 from tasks.base.training_records import Basis, CandidateResult, ModelVersion, Schema
 from tasks.data.column_kinds import target_values
 from tasks.data.ranking_groups import queries_of

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tasks.base.arrays import Floats
+from tasks.base.arrays import Floats, spread
 from tasks.base.runtime.libraries import mpl
-from tasks.base.sampling import spread
 from tasks.base.training_records import LeaderboardRow
 from tasks.evaluation.explanation.permutation_importance import Importance
 from tasks.reporting.figures.curve_data import CURVE_POINTS, Calibration, Ranking, Residuals

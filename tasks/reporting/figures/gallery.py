@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.base.arrays import Array
+from tasks.base.arrays import Array, spread
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import spread
 from tasks.base.settings.training import TrainingConfig
 from tasks.base.training_records import Assessment, Basis, CandidateResult, Figures, Picture
 from tasks.data.snapshots import read_frame

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.base.sampling import subsample_evenly
+from tasks.base.arrays import subsample_evenly
 from tasks.models.splitters import inner_part, make_folds
 
 labels = st.lists(st.integers(0, 3), min_size=2, max_size=80)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.base.sampling import subsample_evenly
+from tasks.base.arrays import subsample_evenly
 from tasks.base.text.numbers import number
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import spread
 from tasks.base.runtime.files import read_recorded, write_recorded
-from tasks.base.sampling import spread
 from tasks.base.text.durations import format_duration
 from tasks.monitoring.drift.compared_rows import MOST_ROWS
 from tasks.monitoring.drift.harm.impact import Predict

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import spread
 from tasks.base.runtime.libraries import pd, scipy
-from tasks.base.sampling import spread
 from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_summary import Summary, cuts_of
 from tasks.monitoring.drift.column_values import column_of, levels_of, numbers_of

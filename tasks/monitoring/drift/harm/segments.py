@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import spread
 from tasks.base.monitoring_records import SegmentDrift
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import spread
 from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_values import column_of, levels_of
 from tasks.monitoring.drift.compared_rows import MOST_ROWS, Side

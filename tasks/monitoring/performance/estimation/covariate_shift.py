@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.base.arrays import Floats
+from tasks.base.arrays import Floats, spread
 from tasks.base.runtime.libraries import pd
-from tasks.base.sampling import spread
 from tasks.base.training_records import Kind
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.harm.domain_classifier import density_ratio
