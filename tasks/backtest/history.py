@@ -170,7 +170,7 @@ def load_history(
             "A backtest compares predictions with labels: load rows whose labels have arrived.",
         )
     order = usable[np.argsort(times[usable], kind="stable")]
-    windows, start = _windows(times[order], length, config.training.window, pipeline)
+    windows, start = _windows(times[order], length, delay, pipeline)
     if quick:
         order, windows, start = _fewer(order, times, windows, start, config)
     first = order[times[order] < _micros(windows[0].start - delay)]
@@ -269,20 +269,28 @@ def _labelled(column: Any) -> NDArray[np.bool_]:
 
 
 def _windows(
-    times: Ints, length: timedelta, stated: timedelta | None, pipeline: Pipeline
+    times: Ints, length: timedelta, delay: timedelta, pipeline: Pipeline
 ) -> tuple[tuple[Window, ...], datetime]:
-    """Return the windows to replay, those with rows, and where the first training's rows start."""
+    """Return the windows to replay, those with rows, and where the first training's rows start.
+
+    The first training ends once as many labels are known as a window needs rows.
+    """
+    stated, needed = pipeline.config.training.window, pipeline.config.monitoring.min_rows
     oldest, newest = (_moment(int(times[place])) for place in (0, -1))
     span = newest - oldest
     first = span / _FIRST_SHARE if stated is None else min(stated, span / 2)
+    late = delay and len(times) > needed
+    known = _moment(int(times[needed])) + delay if late else oldest
+    first = max(first, known - oldest)
     cut = grid(oldest + first, newest + timedelta(microseconds=1), length)
-    ahead = [w for w in cut if w.start >= oldest + first - length]
+    ahead = [w for w in cut if w.start >= max(known, oldest + first - length)]
     found = tuple(w for w in ahead if _rows_in(times, w))
     if len(found) < FEWEST_WINDOWS:
         raise UsageError(
             f"{pipeline.path}: {len(found)} whole windows of {format_duration(length)} follow the "
-            f"first training, which has the rows of {oldest:%Y-%m-%d} to {oldest + first:%Y-%m-%d};"
-            f" a backtest needs {FEWEST_WINDOWS} at least.",
+            "first training, which has the rows of "
+            f"{oldest:%Y-%m-%d} to {oldest + first - delay:%Y-%m-%d}; "
+            f"a backtest needs {FEWEST_WINDOWS} at least.",
             f"The history would do with {_shorter(span - first)}.",
         )
     return found, oldest

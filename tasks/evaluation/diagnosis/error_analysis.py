@@ -64,10 +64,11 @@ def mistakes(y_true: ArrayLike, predicted: ArrayLike, schema: Schema, *, lean: b
     claimed, actual = int((guess == k).sum()), int((truth == k).sum())
     turn = ""
     if lean and max(false_alarms, missed) > 2 * max(1, min(false_alarms, missed)):
+        low = missed > false_alarms
+        more, fewer = ("Misses", "false alarms") if low else ("False alarms", "misses")
         turn = (
-            " Misses are more frequent than false alarms; a lower threshold reverses that."
-            if missed > false_alarms
-            else " False alarms are more frequent than misses; a higher threshold reverses that."
+            f" {more} are more frequent than {fewer}; a {'lower' if low else 'higher'} threshold "
+            "reverses that (`objective: f1`, or `cost` below it)."
         )
     return (
         f"Of {actual:,} rows that are {positive} it misses {missed:,} (false negatives); of "

@@ -62,6 +62,17 @@ def test_too_few_windows_say_how_many_there_are_and_which_length_would_do(tmp_pa
     assert "--every 1d" in error.value.remedy
 
 
+def test_a_first_training_waits_until_enough_labels_are_known(tmp_path: Path) -> None:
+    data = write_churn(tmp_path / "churn.csv", 400)
+    pipeline = load_pipeline(write_pipeline(tmp_path / "p", data, ENOUGH, time=True))
+
+    at_once = load_history(pipeline, tmp_path / "kept", every="12h")
+    late = load_history(pipeline, tmp_path / "kept", every="12h", label_delay="5d")
+
+    assert late.windows[0].start > at_once.windows[0].start
+    assert late.labelled(late.windows[0].start) >= pipeline.config.monitoring.min_rows
+
+
 def test_a_table_without_labels_is_refused(tmp_path: Path) -> None:
     data = write_churn(tmp_path / "churn.csv", 100)
     lines = data.read_text(encoding="utf-8").splitlines()
