@@ -168,8 +168,9 @@ def judged(
     if on_probation(pipeline, champion, decisions):
         windows = pipeline.config.policy.probation
         return "on probation", (
-            f"v{champion.version}, with refits before it that have no verdict yet, is compared "
-            f"with the champion before them over {windows} windows with labels."
+            f"v{champion.version} is compared over {windows} windows with labels with "
+            f"v{champion.former}; where that is a refit on probation itself, with the champion "
+            "before them."
         )
     return "healthy", _nothing_found(drift)
 

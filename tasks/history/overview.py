@@ -169,6 +169,10 @@ def _asked(ledger: Accounts, name: str) -> AskedTraining | None:
         return None
     if ledger.decisions(name, kinds=_ANSWERS, correlation=last[0].correlation, most=1):
         return None
+    # A person's training answers the alarm too, under a correlation of its own.
+    trained = ledger.decisions(name, kinds=("trained",), since=last[0].at, most=1)
+    if trained:
+        return None
     due = last[0].text("answer_by")
     return AskedTraining(at=last[0].at, due=datetime.fromisoformat(due) if due else None)
 

@@ -12,6 +12,7 @@ from tasks.base.monitoring_records import Cause, Decision, Window, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.base.source_notes import FileAside
+from tasks.base.text.phrases import listed
 from tasks.base.training_records import RuleResult, SetAside
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.snapshot_check import describe
@@ -55,7 +56,7 @@ def record_stop(
         kind="stopped",
         at=now,
         correlation=cause.correlation,
-        sentence=f"{flow}: {error.head}",
+        sentence=f"{flow}: {error.head}{_named(error.rules)}",
         window=window,
         contract_digest=digest,
         config_digest=pipeline.digest,
@@ -155,6 +156,10 @@ def record_stale_files(
 def _broken(rule: RuleResult) -> str:
     """Return the broken rules, without counts: more rows of the same fault are no new one."""
     return f"{rule.column}: {rule.rule}" if rule.column else rule.rule
+
+
+def _named(rules: Sequence[RuleResult]) -> str:
+    return f" Broken: {listed(list(dict.fromkeys(map(_broken, rules))))}." if rules else ""
 
 
 def _kept(aside: SetAside) -> dict[str, JsonValue]:

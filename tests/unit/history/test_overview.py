@@ -111,6 +111,10 @@ def test_a_training_that_an_alarm_asked_for_is_shown_until_it_has_an_outcome(
     assert found.asked.at == asked[-1].at
     assert health(tmp_path, until(flights(), "alarmed", 1)).asked is None
     assert health(tmp_path, flights()).asked is None
+    trained = next(d for d in flights() if d.kind == "trained")
+    later = asked[-1].at + timedelta(minutes=5)
+    by_hand = trained.model_copy(update={"id": "hand", "at": later, "correlation": "hand"})
+    assert health(tmp_path, (*asked, by_hand)).asked is None
 
 
 def test_a_pipeline_is_not_healthy_while_a_training_for_an_alarm_is_awaited(

@@ -38,6 +38,7 @@ def test_a_stop_records_what_broke_and_no_value_of_a_row(tmp_path: Path) -> None
     stop = record_stop(plan, ledger_of(plan), "training", CAUSE, error, "run-1", NOW)
 
     assert stop.evidence["rules_broken"] == 14
+    assert stop.sentence.endswith("Broken: c0: nulls, c1: nulls, c2: nulls, c3: nulls and 10 more.")
     assert stop.evidence["page"] == "/s/page.html"
     rules = stop.evidence["rules"]
     assert isinstance(rules, list)
