@@ -77,7 +77,10 @@ def _train(plan: Pipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> T
     snapshot = load_window(plan, fresh=fresh, whole=why.kind == "manual")
     checking = check_contract.submit(plan, snapshot, fresh=fresh)
     splitting = split_window.submit(plan, snapshot, answer, why)
-    basis = Basis(snapshot=snapshot, contract=checking.result(), prepared=splitting.result())
+    rows, prepared = checking.result(), splitting.result()
+    if rows.snapshot != snapshot:
+        prepared = split_window(plan, rows.snapshot, answer, why)
+    basis = Basis(snapshot=rows.snapshot, contract=rows.contract, prepared=prepared)
     earlier = find_training(plan, basis, why, fresh)
     if earlier is not None:
         return earlier

@@ -6,7 +6,7 @@ from tasks.base.command_results import ScoringScope
 from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
-from tasks.base.training_records import Admitted, ContractResult, ModelVersion, Snapshot
+from tasks.base.training_records import Admitted, ModelVersion, Snapshot
 from tasks.contracts.changed_columns import naming_changes
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import held, require_passed
@@ -16,15 +16,18 @@ from tasks.scoring import quarantine
 
 
 @task(name="check contract", retried=BRIEF)
-def check_contract(
-    pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False
-) -> ContractResult:
-    """Check the training window; a broken rule of severity ``error`` ends the flow."""
+def check_contract(pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = False) -> Admitted:
+    """Check the training window; a broken rule of severity ``error`` ends the flow.
+
+    Where it breaks because of rows that scoring set aside already, they are left out.
+    """
     result = check_pipeline(pipeline, snapshot, fresh=fresh)
+    if not result.passed and (rest := quarantine.without_waiting(pipeline, snapshot)) is not None:
+        snapshot, result = rest, check_pipeline(pipeline, rest, fresh=fresh)
     with naming_changes(snapshot.findings):
         require_passed(result, file=pipeline.path)
     report(Step("contract", held(result)))
-    return result
+    return Admitted(snapshot=snapshot, contract=result)
 
 
 @task(name="admit rows", retried=BRIEF)

@@ -20,6 +20,7 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pa, pq
 from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.base.text.commands import command
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import (
     Admitted,
     ContractResult,
@@ -98,6 +99,37 @@ def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion)
         require_passed(result, file=pipeline.path, scored=True)
         return Admitted(snapshot=snapshot, contract=result)
     return Admitted(snapshot=_without(pipeline, snapshot, skipped), contract=result)
+
+
+def without_waiting(pipeline: Pipeline, snapshot: Snapshot) -> Snapshot | None:
+    """Return `snapshot` without the rows that wait in files set aside; None where it has none.
+
+    They are recognised by their id, with the time where the file names one: what arrives later,
+    such as a label, changes the rest of a row.
+    """
+    config = pipeline.config
+    timed = [config.time_column] if config.time_column else []
+    keys = [*config.id_columns, *timed]
+    if not pipeline.quarantines or not config.id_columns or not {*keys} <= {*snapshot.kinds}:
+        return None
+    files = [Path(kept.aside.file) for kept in waiting(pipeline)]
+    tables = [pq.read_table(file) for file in files if file.is_file()]
+    hashes = [row_hashes(table, keys) for table in tables if {*keys} <= {*table.column_names}]
+    if not hashes:
+        return None
+    skipped = np.isin(row_hashes(open_table(snapshot.path), keys), np.concatenate(hashes))
+    if not skipped.any() or skipped.all():
+        return None
+    rest = _without(pipeline, snapshot, skipped)
+    left_out = plural(int(skipped.sum()), "row")
+    note = f"{left_out} that scoring set aside, see `keepfit status`, not trained on"
+    return rest.model_copy(
+        update={
+            "assumptions": (*rest.assumptions, note),
+            "written": snapshot.written,
+            "given": snapshot.given,
+        }
+    )
 
 
 def _checked(

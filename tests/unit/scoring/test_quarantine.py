@@ -181,6 +181,28 @@ def test_on_error_stop_sets_nothing_aside(pipeline: Pipeline, champion: ModelVer
     assert waiting(strict) == ()
 
 
+def test_a_training_leaves_out_the_rows_that_wait_whatever_label_they_have_got_since(
+    pipeline: Pipeline, champion: ModelVersion
+) -> None:
+    snapshot = delivery(pipeline, [1.0, 500.0, 3.0, 4.0])
+    assert quarantine.without_waiting(pipeline, snapshot) is None
+    admit_rows(pipeline, ledger_of(pipeline), snapshot, champion, because("schedule"), "new")
+    frame = read_frame(snapshot.path).assign(y=[True, False, True, False])
+    kinds = {**snapshot.kinds, "y": "boolean"}
+    labelled = write_snapshot(
+        pa.Table.from_pandas(frame), kinds, pipeline.work / "data", time_column="when",
+        assumptions=(),
+    )  # fmt: skip
+
+    rest = quarantine.without_waiting(pipeline, labelled)
+
+    assert rest is not None
+    assert read_frame(rest.path)["x"].tolist() == [1.0, 3.0, 4.0]
+    assert "1 row that scoring set aside" in rest.assumptions[-1]
+    mark_scored(pipeline, waiting(pipeline)[0].aside.file)
+    assert quarantine.without_waiting(pipeline, labelled) is None
+
+
 def test_the_calendar_leaves_rows_where_they_were_set_aside(
     pipeline: Pipeline, champion: ModelVersion
 ) -> None:
