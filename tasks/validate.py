@@ -7,8 +7,7 @@ from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.base.training_records import Admitted, ModelVersion, Snapshot
-from tasks.contracts.changed_columns import naming_changes
-from tasks.contracts.pipeline_check import check_pipeline
+from tasks.contracts.pipeline_check import check_pipeline, naming_changes
 from tasks.contracts.snapshot_check import held, require_passed
 from tasks.ledger.ledger import ledger_of
 from tasks.orchestration.declarations import BRIEF, task

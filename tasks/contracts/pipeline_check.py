@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from tasks.base.errors import ContractError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
+from tasks.base.source_notes import ChangedColumns, ReadingNote, note_text
 from tasks.base.training_records import ContractResult, ModelVersion, Snapshot
 from tasks.contracts.contract_files import ensure_contract, late_labels
 from tasks.contracts.snapshot_check import check_snapshot
@@ -39,3 +44,18 @@ def check_pipeline(
         late=late_labels(pipeline, snapshot) if champion is None else None,
         fresh=fresh,
     )
+
+
+@contextmanager
+def naming_changes(findings: Iterable[ReadingNote]) -> Iterator[None]:
+    """Add to a contract's error a line for each change of columns that it does not name itself."""
+    try:
+        yield
+    except ContractError as error:
+        changed = [
+            note_text(note)
+            for note in findings
+            if isinstance(note, ChangedColumns) and error.absent.isdisjoint(note.absent)
+        ]
+        error.message = "\n".join([error.message, *(f"  {text}" for text in changed)])
+        raise

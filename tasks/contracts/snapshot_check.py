@@ -16,12 +16,13 @@ from tasks.base.runtime.environment import interrupts_kept_away, module_command
 from tasks.base.runtime.files import changed_file, digest_of, write_whole
 from tasks.base.text.commands import command
 from tasks.base.training_records import ContractResult, RuleResult, Snapshot
-from tasks.contracts.commands import accept_command
 from tasks.contracts.shared_checker import ask_standing, standing
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
     from expectations.late_labels import LateLabels
+from collections.abc import Sequence
+from shlex import quote
 
 _LOGGER = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -265,3 +266,18 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
     if process.stdout:
         process.stdout.close()
+
+
+_MOST_RULES = 4
+
+
+def accept_command(file: Path | str, names: Sequence[str], rows: str = "") -> str:
+    """Return the command that accepts rules into the contract; with many rules, all that differ."""
+    named = [quote(name) for name in names] if len(names) <= _MOST_RULES else []
+    given = ["--input", quote(rows)] if rows else []
+    return " ".join(["keepfit contract accept", *named, quote(str(file)), *given])
+
+
+def score_command(file: Path | str, rows: str) -> str:
+    """Return the command that scores a file of rows."""
+    return f"keepfit score {quote(str(file))} --input {quote(rows)}"

@@ -16,7 +16,6 @@ from tasks.base.settings.object_addresses import anchored
 from tasks.base.settings.yaml_document import edited_yaml, parse_yaml, read_yaml
 from tasks.base.text.commands import command
 from tasks.base.training_records import ContractResult, Snapshot
-from tasks.contracts.commands import accept_command, score_command
 from tasks.contracts.contract_files import (
     contract_file,
     contract_text,
@@ -26,7 +25,7 @@ from tasks.contracts.contract_files import (
     parsed_contract,
 )
 from tasks.contracts.pipeline_check import check_pipeline
-from tasks.contracts.snapshot_check import check_snapshot
+from tasks.contracts.snapshot_check import accept_command, check_snapshot, score_command
 from tasks.data.snapshots import read_frame
 from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 

@@ -30,10 +30,9 @@ from tasks.base.training_records import (
     SetAside,
     Snapshot,
 )
-from tasks.contracts.commands import accept_command, score_command
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.pipeline_check import check_pipeline
-from tasks.contracts.snapshot_check import describe, require_passed
+from tasks.contracts.snapshot_check import accept_command, describe, require_passed, score_command
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
 from tasks.ledger.ledger import Ledger

@@ -11,7 +11,7 @@ from uuid import UUID
 from tasks.base.runtime.libraries import pa, pc
 from tasks.base.source_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
 from tasks.data.typing import byte_values
-from tasks.data.typing.decimals import loses_digits
+from tasks.data.typing.precision import loses_digits
 
 _BYTES = (bytes, bytearray, memoryview)
 _NESTED: tuple[tuple[type, str], ...] = (

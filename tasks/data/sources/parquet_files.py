@@ -7,14 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.base.errors import DataError, SourceError
+from tasks.base.errors import DataError, InfrastructureError, SourceError
+from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.libraries import ds, pa, pc, pq
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.sources import ParquetSource
 from tasks.base.source_notes import PartitionKeyInFile, ReadingNote, UnnamedIndex
 from tasks.base.text.phrases import listed
 from tasks.base.training_records import Kind
 from tasks.data.files.file_columns import changed_columns
-from tasks.data.files.mapped_tables import mapped
 from tasks.data.files.paths import PARQUET_ENDINGS, check_size, files_of, is_named
 from tasks.data.source_table import SourceTable, as_utc, moment_scalar, time_range
 from tasks.data.sources.parquet_schema import partition_keys, unnamed_index
@@ -277,3 +278,23 @@ def _first_bad(files: tuple[Path, ...], columns: Sequence[str] | None) -> Path |
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200].rstrip(".") if lines else type(error).__name__
+
+
+_BATCH_ROWS = 1 << 18
+
+
+def mapped(table: Any, scratch: Path) -> Any:
+    """Return `table` as it is, mapped from a file in `scratch` that is gone with the last use."""
+    try:
+        with temporary_folder(private_folder(scratch)) as folder:
+            path = str(folder / "table.arrow")
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table, max_chunksize=_BATCH_ROWS)
+            # The file has no name from here on; what is mapped stays.
+            return pa.ipc.open_file(pa.memory_map(path)).read_all()
+    except OSError as error:
+        raise InfrastructureError(
+            f"{scratch}: {table.nbytes:,} bytes of the table cannot be written there "
+            f"({error.strerror or error}).",
+            "Free space there, or set `state` to another folder.",
+        ) from None

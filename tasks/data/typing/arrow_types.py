@@ -8,7 +8,7 @@ from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pa, pc
 from tasks.base.source_notes import DecodedBytes, LostDigits, ReadingNote, UnreadColumn
 from tasks.data.typing.byte_values import look_like_uuids, text_of, uuids_of
-from tasks.data.typing.decimals import plain_decimals
+from tasks.data.typing.precision import plain_decimals
 
 _MAX_INT64 = 2**63 - 1
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -13,10 +13,9 @@ from tasks.base.training_records import Kind
 from tasks.data.typing import numbers as number_text
 from tasks.data.typing import times as time_text
 from tasks.data.typing.amounts import LOOK, UnitError, Writing, taken_apart
-from tasks.data.typing.booleans import parse_booleans
 from tasks.data.typing.distinct_values import Distinct, is_sorted, some_cells
 from tasks.data.typing.precision import kept_numbers
-from tasks.data.typing.text_rules import SOFT_NULL_TOKENS, Notes, TextRules
+from tasks.data.typing.text_rules import SOFT_NULL_TOKENS, Notes, TextRules, parse_booleans
 
 _LONG = 100_000
 _MOSTLY = 0.9

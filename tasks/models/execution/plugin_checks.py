@@ -16,7 +16,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.errors import ConfigError, KeepfitError, ModelRefusedError
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import sklearn
-from tasks.metrics.plugin_check import try_metric
+from tasks.metrics.plugin_metrics import try_metric
 from tasks.models.estimators.plugin_estimators import (
     check_kind,
     check_spaces,

@@ -7,11 +7,17 @@ is imported, and types listed by the file itself are never trusted.
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import sys
+import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,10 +25,8 @@ import numpy as np
 from tasks.base.errors import InfrastructureError, ModelRefusedError
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.files import read_unchanged, write_whole
-from tasks.models.persistence.former_names import FORMER_MODULES
 from tasks.models.persistence.plugin_types import inward, nodes, outward, permitted, renamed_modules
-from tasks.models.persistence.skops_import import skops_io
-from tasks.models.persistence.trusted_types import ALLOWED_LOADERS, ALLOWED_TYPES
+from tasks.models.persistence.trusted_types import ALLOWED_LOADERS, ALLOWED_TYPES, FORMER_MODULES
 
 OLDEST_PROTOCOL = 2
 MAX_SCHEMA_BYTES = 200_000_000
@@ -183,3 +187,65 @@ def _trees(model: Any) -> Iterator[Any]:
             waiting.extend(value if value.dtype == object else ())
         elif hasattr(value, "__dict__"):
             waiting.extend(vars(value).values())
+
+
+_UTILS, _NAMING = "skops.io._utils", "skops.io._trusted_types"
+
+
+def skops_io() -> Any:
+    """Return `skops.io`."""
+    if _NAMING not in sys.modules:
+        narrowed = _Narrowed()
+        sys.meta_path.insert(0, narrowed)
+        try:
+            with warnings.catch_warnings():
+                # NumPy's old names are met on the way.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return importlib.import_module("skops.io")
+        finally:
+            sys.meta_path.remove(narrowed)
+            narrowed.widen()
+    return importlib.import_module("skops.io")
+
+
+class _Narrowed(MetaPathFinder):
+    """Has skops look for ufuncs where they are, in the order it would, while it imports."""
+
+    def __init__(self) -> None:
+        self._utils: ModuleType | None = None
+        self._whichmodule: Any = None
+        self._among = 0
+        self._places: list[tuple[str, ModuleType]] = []
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where the module is, as without this finder."""
+        utils = sys.modules.get(_UTILS)
+        if fullname == _NAMING and utils is not None and self._utils is None:
+            self._utils, self._whichmodule = utils, getattr(utils, "whichmodule", None)
+            if callable(self._whichmodule):
+                vars(utils)["whichmodule"] = self._where
+        return PathFinder.find_spec(fullname, path, target) if fullname == _NAMING else None
+
+    def _where(self, obj: Any, name: str) -> str:
+        module = getattr(obj, "__module__", None)
+        if isinstance(module, str):
+            return module
+        for place, near in self._near():
+            if getattr(near, name, None) is obj:
+                return place
+        return str(self._whichmodule(obj, name))
+
+    def _near(self) -> list[tuple[str, ModuleType]]:
+        if len(sys.modules) != self._among:
+            self._among = len(sys.modules)
+            named = ((place, place.partition(".")[0]) for place in sys.modules.copy())
+            near = [place for place, root in named if root in ("numpy", "scipy")]
+            self._places = [(place, sys.modules[place]) for place in near]
+        return self._places
+
+    def widen(self) -> None:
+        """Let skops look everywhere again."""
+        if self._utils is not None and callable(self._whichmodule):
+            vars(self._utils)["whichmodule"] = self._whichmodule

@@ -8,16 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.arrays import Array, Floats
+from tasks.base.arrays import Array, Ints, Matrix
 from tasks.base.runtime.libraries import pd, sklearn
 from tasks.base.training_records import CandidateResult
+from tasks.data.snapshots import read_frame
+from tasks.models.estimators.popularity import PRIOR_ROWS, Popularity
+from tasks.models.features.columns import CategoryCodes
 from tasks.models.features.preprocessing import FeatureEncoder
 from tasks.models.persistence.artifacts import keep, keep_predictions
 from tasks.models.persistence.prediction import outputs
 from tasks.models.run_context import BASELINE, FitRun
 from tasks.models.validation.cross_validation import score_part, validation_of
 from tasks.models.validation.encoded_matrices import read_folds, read_rows
-from tasks.models.validation.popularity_fit import fit_popularity
+
+_MOST_ITEMS = 10_000_000
 
 
 def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
@@ -26,35 +30,26 @@ def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
     Of a ranking it is the popularity of the items; where the file names no `item`, every row has
     the same prediction, which scores as a ranking by chance does.
     """
-    if run.schema.item is not None:
-        fit_popularity(run, report_progress)
-        return
     report_progress("fit")
-    rows, folds = read_rows(run), read_folds(run)
+    rows, item = read_rows(run), run.schema.item
     notes: list[str] = []
     found: list[float | None] = []
-    strategy = "median" if run.metric in {"mae", "median_ae", "mape"} else "mean"
-
-    def fitted(y: Array) -> Any:
-        model = (
-            sklearn.dummy.DummyClassifier()
-            if run.classification
-            else sklearn.dummy.DummyRegressor(strategy=strategy)
-        )
-        return model.fit(np.empty((len(y), 0)), y)
-
-    for fold in folds:
-        model, y = fitted(rows.y[fold.train]), rows.y[fold.valid]
+    for fold in read_folds(run):
+        encoder, model = _fitted(run, rows.positions[fold.train], rows.y[fold.train])
+        predicted = outputs(model, _encoded(run, encoder, rows.positions[fold.valid]))
         queries = None if rows.queries is None else rows.queries.only(fold.valid)
-        part = score_part(run, model, *_constant(model, len(y)), y, notes, queries)
+        part = score_part(run, model, *predicted, rows.y[fold.valid], notes, queries)
         found.append(part[0] if part else None)
     started = time.perf_counter()
-    model = fitted(rows.y)
+    encoder, model = _fitted(run, rows.positions, rows.y)
     seconds = time.perf_counter() - started
     started = time.perf_counter()
-    keep_predictions(run, BASELINE, model, *_constant(model, run.split.n_holdout))
-    encoder = FeatureEncoder(list(run.schema.features), sklearn.compose.ColumnTransformer([]))
-    encoder.fit(pd.DataFrame({name: [0.0, 1.0] for name in run.schema.features}))
+    holdout = _encoded(run, encoder, np.load(run.split.holdout_path))
+    keep_predictions(run, BASELINE, model, *outputs(model, holdout))
+    params: dict[str, Any] = {"strategy": "prior" if run.classification else _strategy(run)}
+    if item is not None:
+        params = {"strategy": "popularity", "prior_rows": PRIOR_ROWS}
+        notes.insert(0, f"popularity: the mean {run.schema.target} of each {item}")
     result = CandidateResult(
         candidate=BASELINE,
         status="ok",
@@ -62,11 +57,39 @@ def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
         fit_seconds=seconds,
         predict_seconds=time.perf_counter() - started,
         rows_fitted=len(rows),
-        params={"strategy": "prior" if run.classification else strategy},
+        params=params,
         notes=tuple(notes),
     )
     keep(run, result, encoder, model)
 
 
-def _constant(model: Any, rows: int) -> tuple[Array, Floats | None]:
-    return outputs(model, np.empty((rows, 0), dtype=np.float32))
+def _strategy(run: FitRun) -> str:
+    return "median" if run.metric in {"mae", "median_ae", "mape"} else "mean"
+
+
+def _fitted(run: FitRun, positions: Ints, y: Array) -> tuple[FeatureEncoder, Any]:
+    """Return the popularity of items, or a model of the target alone, and its encoder."""
+    if run.schema.item is not None:
+        codes = [("items", CategoryCodes(_MOST_ITEMS), [run.schema.item])]
+        encoder = FeatureEncoder([run.schema.item], sklearn.compose.ColumnTransformer(codes))
+        return encoder, Popularity().fit(encoder.fit_transform(_items(run, positions), y), y)
+    encoder = FeatureEncoder(list(run.schema.features), sklearn.compose.ColumnTransformer([]))
+    encoder.fit(pd.DataFrame({name: [0.0, 1.0] for name in run.schema.features}))
+    dummy = sklearn.dummy
+    model = (
+        dummy.DummyClassifier()
+        if run.classification
+        else dummy.DummyRegressor(strategy=_strategy(run))
+    )
+    return encoder, model.fit(np.empty((len(y), 0)), y)
+
+
+def _encoded(run: FitRun, encoder: FeatureEncoder, positions: Ints) -> Matrix:
+    if run.schema.item is not None:
+        return encoder.transform(_items(run, positions))
+    return np.empty((len(positions), 0), dtype=np.float32)
+
+
+def _items(run: FitRun, positions: Ints) -> pd.DataFrame:
+    chosen = np.ascontiguousarray(positions, dtype=np.int64)
+    return read_frame(run.snapshot_path, columns=[str(run.schema.item)], rows=chosen)

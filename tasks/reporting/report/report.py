@@ -12,7 +12,7 @@ from tasks.base.text import numbers as words
 from tasks.reporting.report import report_rows as view
 from tasks.reporting.report.page_environment import filled, page_environment
 from tasks.reporting.report.report_data import Change, ReportData
-from tasks.reporting.report.trial_table import trial_table
+from tasks.reporting.report.report_rows import trial_table
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -15,7 +15,7 @@ from tasks.base.settings.evaluation import GateConfig
 from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import resampling
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
-from tasks.metrics.plugin_check import try_metric
+from tasks.metrics.plugin_metrics import try_metric
 from tasks.metrics.scorer import evaluate, sampled, score
 from tasks.models.fitting import fit_candidates
 from tests.unit.models.factories import frame, snapshot, target, training

@@ -13,7 +13,7 @@ from tasks.base.errors import ContractError, SourceError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.settings.sources import CsvSource, ParquetSource, Source
 from tasks.base.source_notes import ChangedColumns, note_text
-from tasks.contracts.changed_columns import naming_changes
+from tasks.contracts.pipeline_check import naming_changes
 from tasks.data.files.file_columns import changed_columns, renamed
 from tasks.data.sources.source import column_names, read_source
 from tasks.training.row_windows import scoring_snapshot, training_snapshot

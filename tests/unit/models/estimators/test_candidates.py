@@ -14,9 +14,9 @@ from tasks.base.errors import DataError
 from tasks.base.settings.training import TrainingConfig
 from tasks.base.training_records import Task
 from tasks.models.estimators.candidates import CANDIDATES, START_ORDER, find
-from tasks.models.estimators.column_importance import importance_of
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, save_model
+from tasks.models.validation.candidate_fit import importance_of
 from tests.unit.models.factories import fitted, frame, target
 
 NAMES = TrainingConfig().candidates

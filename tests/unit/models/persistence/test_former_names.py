@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.models.persistence.former_names import FORMER_MODULES
 from tasks.models.persistence.skops_io import load_model, types_of
-from tasks.models.persistence.trusted_types import ALLOWED_TYPES
+from tasks.models.persistence.trusted_types import ALLOWED_TYPES, FORMER_MODULES
 from tests.unit.models.factories import frame
 
 BEFORE = Path(__file__).with_name("before_rooms.skops")

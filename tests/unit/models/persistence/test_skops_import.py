@@ -26,9 +26,7 @@ def told(how: str) -> list[object]:
 @pytest.mark.slow
 def test_skops_trusts_what_it_would_and_is_left_as_it_is() -> None:
     plain = told("import skops.io")
-    fast = told(
-        "from tasks.models.persistence.skops_import import skops_io; skops_io(); skops_io()"
-    )
+    fast = told("from tasks.models.persistence.skops_io import skops_io; skops_io(); skops_io()")
     assert fast == plain
     assert len(plain[0]["NUMPY_UFUNC_TYPE_NAMES"]) > 50  # type: ignore[call-overload,index]
 
@@ -37,7 +35,7 @@ def test_it_looks_where_ufuncs_are() -> None:
     """What makes it fast: modules of others are not asked."""
     code = (
         "import sys, types, numpy, scipy.special\n"
-        "from tasks.models.persistence.skops_import import skops_io\n"
+        "from tasks.models.persistence.skops_io import skops_io\n"
         "class Asked(types.ModuleType):\n"
         "    names = []\n"
         "    def __getattr__(self, name):\n"

@@ -12,8 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer
 
 from tasks.base.errors import InfrastructureError, ModelRefusedError
-from tasks.models.persistence.skops_import import skops_io
-from tasks.models.persistence.skops_io import load_model, save_model, types_of
+from tasks.models.persistence.skops_io import load_model, save_model, skops_io, types_of
 from tests.unit.models.factories import fitted, frame, target
 
 

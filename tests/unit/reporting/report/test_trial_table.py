@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tasks.base.training_records import Trial
-from tasks.reporting.report.trial_table import trial_table
+from tasks.reporting.report.report_rows import trial_table
 
 TRIALS = (
     Trial(number=0, state="complete", score=0.8, scores=(0.8, 0.8), params={"C": 1.0}),
