@@ -54,8 +54,7 @@ def launch(
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own in `folder`; it inherits `descriptors` only."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "ab") as sink:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as sink:
         return subprocess.Popen(  # noqa: S603 - our own modules, no shell
             list(command),
             stdin=subprocess.DEVNULL,

@@ -70,8 +70,7 @@ def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     schedules go on at the next start.
     """
     shown = (sys.stderr if as_json else sys.stdout).isatty()
-    status = stack.up(files, **options, link=shown, out=lambda line: echo(line, err=as_json))
-    sys.exit(status)
+    sys.exit(stack.up(files, **options, link=shown, out=lambda line: echo(line, err=as_json)))
 
 
 @click.command()

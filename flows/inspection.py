@@ -16,5 +16,4 @@ def inspection(pipeline: str, mark: str, columns: str = "") -> Any:
     """Look for the marks that `keepfit deploy` left in the stores of a pipeline file."""
     # Returns a completed state, its message a `Reach` as JSON.
     keep_private()
-    found = reach(pipeline_of_run(pipeline), mark, columns)
-    return completed(found.model_dump_json())
+    return completed(reach(pipeline_of_run(pipeline), mark, columns).model_dump_json())

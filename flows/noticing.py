@@ -14,5 +14,4 @@ def noticing(
 ) -> Delivery | None:
     """Record that a flow run failed and send one alert."""
     plan = pipeline_of_run(pipeline, edited=True)
-    decision = note_failure(plan, flow_run, flow, state, message)
-    return tell_people(plan, decision)
+    return tell_people(plan, note_failure(plan, flow_run, flow, state, message))

@@ -96,16 +96,12 @@ def unsuccessful_runs(
     # However many pipelines there are, the number of API requests is the same. Runs that were due
     # before `awake`, while nobody could start them, are not late at once.
     tags = {pipeline_tag(name): name for name in names}
-    flows = _flows(client)
+    wanted = filters.FlowFilter(name=filters.FlowFilterName(any_=list(WATCHED)))
+    flows = {flow.id: flow.name for flow in client.read_flows(flow_filter=wanted)}
     found = list(_ended(client, tags, flows, since))
     if awake is None or now - awake >= _LATE:
         found += _late(client, tags, flows, since, now)
     return {name: tuple(run for of, run in found if of == name) for name in {of for of, _ in found}}
-
-
-def _flows(client: SyncPrefectClient) -> dict[UUID, str]:
-    wanted = filters.FlowFilter(name=filters.FlowFilterName(any_=list(WATCHED)))
-    return {flow.id: flow.name for flow in client.read_flows(flow_filter=wanted)}
 
 
 def _ended(
@@ -120,8 +116,7 @@ def _ended(
         # What was cancelled before it began was one too many, or was missed. It has a start time.
         if run.state.type == objects.StateType.CANCELLED and not run.run_count:
             continue
-        kind_of_end = kinds[run.state.type]
-        yield name, _ended_run(run, flows[run.flow_id], kind_of_end, run.state.name or "")
+        yield name, _ended_run(run, flows[run.flow_id], kinds[run.state.type], run.state.name or "")
 
 
 def _late(
@@ -158,8 +153,7 @@ def _runs(
         state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=list(states))),
         **further,
     )
-    found = all_runs(client, wanted)
-    return [(tags[tag], run) for run in found for tag in run.tags if tag in tags]
+    return [(tags[tag], run) for run in all_runs(client, wanted) for tag in run.tags if tag in tags]
 
 
 def all_runs(client: SyncPrefectClient, wanted: Any) -> list[FlowRun]:

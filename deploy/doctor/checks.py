@@ -44,7 +44,6 @@ from tasks.registry.mlflow.shared_stores import store_of
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-    from deploy.prefect.deployments import Deployed
 
 Status = Literal["ok", "warning", "failed"]
 
@@ -338,8 +337,11 @@ def deployments(pipeline: Pipeline, stack: RunningStack) -> Found:
         names = [f"{row.flow}/{name}" for row in DEPLOYED]
         paused = [n for n in names if deployment_named(client, n).paused]
         standing = standing_automations(client, name)
-        scheduled = [f"{r.flow}/{name}" for r in DEPLOYED if _is_scheduled(pipeline, r)]
-        idle = scheduled
+        idle = [
+            f"{r.flow}/{name}"
+            for r in DEPLOYED
+            if any(getattr(pipeline.config.schedules, key) for key in r.schedules)
+        ]
         deadline = time.monotonic() + _SCHEDULER_PATIENCE
         while idle := [
             n for n in idle if not _has_next_run(client, deployment_named(client, n).id)
@@ -358,10 +360,6 @@ def deployments(pipeline: Pipeline, stack: RunningStack) -> Found:
             "the log of Prefect's server.",
         )
     return ok(f"{len(names)} deployments and {len(standing)} automations stand")
-
-
-def _is_scheduled(pipeline: Pipeline, row: Deployed) -> bool:
-    return any(getattr(pipeline.config.schedules, key) for key in row.schedules)
 
 
 def _has_next_run(client: SyncPrefectClient, deployment: UUID) -> bool:

@@ -18,7 +18,7 @@ from deploy.doctor.loop_probe import run_loop
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import DEFAULT_FILE, Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
-from tasks.base.servers.stack_file import RunningStack, running_stack
+from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.redaction import redact
 from tasks.base.training_records import Record
 
@@ -95,16 +95,12 @@ def _of_state(pipeline: Pipeline) -> Iterator[tuple[str, Callable[[], checks.Fou
         yield "ports", partial(checks.ports, _PORTS)
         yield "stack", lambda: checks.ok("not running; `keepfit up` starts it")
         return
-    for what, address in _parts(stack):
-        yield f"stack: {what}", partial(checks.answering, address, what)
-
-
-def _parts(stack: RunningStack) -> tuple[tuple[str, str], ...]:
-    return (
+    for what, address in (
         ("Prefect", f"{stack.prefect_api}/health"),
         ("MLflow", f"{stack.mlflow}/health"),
         ("keepfit's page", f"{stack.page}/health"),
-    )
+    ):
+        yield f"stack: {what}", partial(checks.answering, address, what)
 
 
 def _of_pipeline(
@@ -130,8 +126,7 @@ def _loop(pipelines: Sequence[Pipeline]) -> tuple[Check, LoopResult | None]:
         results.append(run_loop(states[0]))
         return results[0].verdict()
 
-    made = _made("loop", check)
-    return made, results[0] if results else None
+    return _made("loop", check), results[0] if results else None
 
 
 def _made(name: str, check: Callable[[], checks.Found]) -> Check:

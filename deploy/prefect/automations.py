@@ -76,7 +76,8 @@ def _apply(client: SyncPrefectClient, pipeline: Pipeline) -> Iterable[str]:
             yield wanted.name
             continue
         first = same_named.pop(0)
-        if not _same(first, wanted):
+        keys = ("name", "description", "enabled", "trigger", "actions", "tags")
+        if not all(_plain(getattr(first, key)) == _plain(getattr(wanted, key)) for key in keys):
             client.update_automation(first.id, wanted)
             yield wanted.name
     for leftover in (a for group in present.values() for a in group):
@@ -90,11 +91,6 @@ def standing_automations(client: SyncPrefectClient, name: str) -> list[Automatio
 
     wanted = AutomationFilter(tags=AutomationFilterTags(all_=[TAG, pipeline_tag(name)]))
     return client.read_automations(automations=wanted)
-
-
-def _same(found: Automation, wanted: AutomationCore) -> bool:
-    keys = ("name", "description", "enabled", "trigger", "actions", "tags")
-    return all(_plain(getattr(found, key)) == _plain(getattr(wanted, key)) for key in keys)
 
 
 def _plain(value: Any) -> Any:

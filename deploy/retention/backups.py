@@ -221,8 +221,7 @@ def _unpack(source: Path, folder: Path) -> Manifest:
     try:
         with tarfile.open(source, "r:gz") as archive:
             found = {entry.name: _extract(archive, entry, folder) for entry in archive}
-        content = (folder / MANIFEST).read_bytes()
-        manifest = Manifest.model_validate_json(content)
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (tarfile.TarError, EOFError, ValidationError, FileNotFoundError, ValueError) as error:
         raise _no_backup(source, str(error).splitlines()[0]) from None
     found.pop(MANIFEST, None)
@@ -255,8 +254,7 @@ def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> 
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     digest = hashlib.sha256()
     reader = archive.extractfile(entry)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as sink:
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as sink:
         while reader is not None and (data := reader.read(_CHUNK)):
             digest.update(data)
             sink.write(data)

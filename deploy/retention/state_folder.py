@@ -174,8 +174,7 @@ def prune_ledgers(pipelines: Sequence[Pipeline], now: datetime) -> None:
     for pipeline in pipelines:
         url = pipeline.config.ledger.url
         key = str(pipeline.state) if url is None else url.get_secret_value()
-        other = shared.get(key, pipeline)
-        shared[key] = max(pipeline, other, key=_kept)
+        shared[key] = max(pipeline, shared.get(key, pipeline), key=_kept)
     for pipeline in shared.values():
         ledger_of(pipeline).prune(now, _kept(pipeline))
 

@@ -35,7 +35,7 @@ from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, marked_at, runner_of, unmark
 from tasks.base.servers.stack_file import stopped_at
 from tasks.base.utc_times import as_utc
-from tasks.ledger.ledger import Ledger, each_ledger, ledger_of
+from tasks.ledger.ledger import each_ledger, ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled
 from tasks.monitoring.incidents.run_outcomes import BACK, report_outcomes
@@ -115,7 +115,9 @@ class Reaper:
             return
         for tag in run.tags:
             if (pipeline := self._pipelines.get(tag)) is not None:
-                why = "for an alarm" if _by_alarm(run) else "by schedule or by hand"
+                cause = run.parameters.get("cause")
+                by_alarm = isinstance(cause, dict) and cause.get("kind") == "alarm"
+                why = "for an alarm" if by_alarm else "by schedule or by hand"
                 self._say(f"{pipeline.config.name}: training started ({why})")
 
     def report(self) -> int:
@@ -246,7 +248,7 @@ class Reaper:
             if has_ended(process):
                 unmark(self._state, one)
             elif run is not None and run.state is not None and run.state.is_crashed():
-                _end_below(self._runner, _number(process))
+                _end_below(self._runner, int(process.split("-")[2]))
 
     def _tell(self, client: SyncPrefectClient, run: FlowRun) -> bool:
         """Request a crashed run again, once in all; record and report it."""
@@ -260,7 +262,11 @@ class Reaper:
                 record_interrupted(pipeline, ledger_of)
                 if ledger.record(reaped) and flow in WATCHED:
                     tell(pipeline, reaped)
-                _tell_left(pipeline, ledger, run)
+                # What the run had decided and died before it reported; nothing is reported twice.
+                made = ledger.decisions(pipeline.config.name, since=_since(run))
+                own = [d for d in reversed(made) if d.prefect_run == str(run.id)]
+                for decision in (d for d in own if d.kind not in ("reaped", "failed")):
+                    tell(pipeline, decision)
         self._told.add(run.id)
         return True
 
@@ -274,14 +280,6 @@ class Reaper:
             tags=run.tags,
         )
         return True
-
-
-def _tell_left(pipeline: Pipeline, ledger: Ledger, run: FlowRun) -> None:
-    """Report what the run had decided and died before it reported; nothing is reported twice."""
-    made = ledger.decisions(pipeline.config.name, since=_since(run))
-    for decision in reversed(made):
-        if decision.prefect_run == str(run.id) and decision.kind not in ("reaped", "failed"):
-            tell(pipeline, decision)
 
 
 def _reaped(pipeline: Pipeline, run: FlowRun, flow: str, again: bool) -> Decision:
@@ -323,11 +321,6 @@ def _runs_named(client: SyncPrefectClient, ids: Iterable[str]) -> list[FlowRun]:
     return all_runs(client, filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=wanted)))
 
 
-def _by_alarm(run: FlowRun) -> bool:
-    cause = run.parameters.get("cause")
-    return isinstance(cause, dict) and cause.get("kind") == "alarm"
-
-
 def _since(run: FlowRun) -> datetime | None:
     moment = run.start_time or run.created
     return None if moment is None else as_utc(moment)
@@ -337,10 +330,6 @@ def _due(run: FlowRun) -> datetime:
     return (
         run.next_scheduled_start_time or run.expected_start_time or datetime.min.replace(tzinfo=UTC)
     )
-
-
-def _number(process: str) -> int:
-    return int(process.split("-")[2])
 
 
 def _end_below(runner: int, pid: int) -> None:

@@ -133,8 +133,7 @@ async def _watch(
 ) -> None:
     """Apply edits of the pipeline files, or report why not."""
     for edit in await asyncio.to_thread(files.look):
-        message = await _applied(runner, files, reaper, edit) if edit.accepted else edit.sentence
-        say(message)
+        say(await _applied(runner, files, reaper, edit) if edit.accepted else edit.sentence)
         await asyncio.to_thread(refresh, files.pipelines[edit.place])
 
 
@@ -222,8 +221,7 @@ def _main(descriptor: str, parent: str, state: str, *files: str) -> None:
     os.environ[RUNNER_VARIABLE] = str(os.getpid())
     _log_own_faults()
     say = speaking(int(descriptor))
-    pipelines = [_read(Path(file)) for file in files]
-    asyncio.run(run(Path(state), pipelines, say))
+    asyncio.run(run(Path(state), [_read(Path(file)) for file in files], say))
 
 
 if __name__ == "__main__":

@@ -143,7 +143,8 @@ class PredictionServer:
     async def _predict(self, request: Request) -> Response:
         began = time.perf_counter()
         name = request.path_params["name"]
-        identity = _identity(request)
+        stated = request.headers.get("x-request-id", "")
+        identity = stated if _REQUEST_ID.fullmatch(stated) else uuid.uuid4().hex
         try:
             if name not in self._champions:
                 known = ", ".join(sorted(self._champions))
@@ -195,8 +196,7 @@ class PredictionServer:
         self, request: Request
     ) -> tuple[list[dict[str, Any]] | None, dict[str, list[Any]]]:
         """Return the rows of a request as objects, or as lists."""
-        client = request.client.host if request.client else ""
-        wait = self._rate.seconds_to_wait(client)
+        wait = self._rate.seconds_to_wait(request.client.host if request.client else "")
         if wait:
             raise RefusedError(
                 429, "rate", f"More than {self._limits.rate:g} requests a second.",
@@ -337,11 +337,6 @@ def _no_such_address(request: Request, error: Exception) -> Response:
     message = f"{request.method} {shorten(request.url.path, 60)}: {error.detail}."
     remedy = "What is served stands in /openapi.json; rows go by POST to /pipelines/NAME/predict."
     return _json(_error("usage", message, remedy), error.status_code, error.headers)
-
-
-def _identity(request: Request) -> str:
-    stated = request.headers.get("x-request-id", "")
-    return stated if _REQUEST_ID.fullmatch(stated) else uuid.uuid4().hex
 
 
 def _shaped(given: Any, most: int) -> tuple[list[dict[str, Any]] | None, dict[str, list[Any]]]:

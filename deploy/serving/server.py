@@ -118,8 +118,7 @@ def _main(descriptor: str, parent: str, *files: str) -> None:
     os.umask(0o077)
     turn_telemetry_off()
     listener = socket.socket(fileno=int(descriptor))
-    token = token_for("127.0.0.1")
-    run(load_pipelines([Path(file) for file in files]), listener, Limits(), token)
+    run(load_pipelines([Path(file) for file in files]), listener, Limits(), token_for("127.0.0.1"))
 
 
 if __name__ == "__main__":

@@ -140,9 +140,10 @@ def of_prefect(state: Path, url: str, database: str, retention: timedelta) -> di
 
 def of_mlflow(state: Path, url: str, database: str) -> dict[str, str]:
     """Return the environment of MLflow's server at `url`."""
+    port = url.rpartition(":")[2]
     environ = {
         **common(state),
-        "MLFLOW_SERVER_ALLOWED_HOSTS": _hosts(url),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"127.0.0.1:{port},localhost:{port}",
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"{url},{url.replace('127.0.0.1', 'localhost')}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ENABLE_REMOTE_ASSISTANT": "false",
@@ -182,8 +183,3 @@ def _with_store(environ: dict[str, str], database: str) -> dict[str, str]:
     if database:
         environ["MLFLOW_TRACKING_URI"] = database
     return environ
-
-
-def _hosts(url: str) -> str:
-    port = url.rpartition(":")[2]
-    return f"127.0.0.1:{port},localhost:{port}"

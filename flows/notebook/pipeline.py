@@ -150,8 +150,7 @@ class Pipeline:
         keepfit.Error
             When the pipeline reads its rows from elsewhere, or it is no table.
         """
-        source = load_pipeline(self.file).config.source
-        if str(getattr(source, "path", "")) != _ROWS:
+        if str(getattr(load_pipeline(self.file).config.source, "path", "")) != _ROWS:
             raise UsageError(
                 f"{self.name} reads its rows from a source of its own, not from {_ROWS}/.",
                 f"Add the rows there: `source` in {self.file} says where.",

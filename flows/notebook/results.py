@@ -326,8 +326,7 @@ class DataContract(Result):
     def columns(self) -> pd.DataFrame:
         """One row per column, with its rules."""
         known = self.outcome.contract.columns
-        rows = [{"column": name, **_stated(rule)} for name, rule in known.items()]
-        return _frame(rows)
+        return _frame([{"column": name, **_stated(rule)} for name, rule in known.items()])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         return {"Columns": self.columns}

@@ -247,8 +247,7 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
     if outcome.contract_warnings:
         _line(console, "contract", f"held, {plural(outcome.contract_warnings, 'warning')}")
     show_findings(console, outcome.findings)
-    targets = {"report": outcome.report, "evidently": outcome.evidently}
-    for name, target in targets.items():
+    for name, target in {"report": outcome.report, "evidently": outcome.evidently}.items():
         if target:
             console.print(Text.assemble((f"{name:<11}", "dim"), " ", near(target)), soft_wrap=True)
     _line(console, "took", numbers.seconds(outcome.seconds))

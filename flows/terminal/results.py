@@ -123,8 +123,7 @@ def _facts(console: Console, outcome: TrainingOutcome) -> None:
         alias = "champion" if outcome.champion_version == outcome.model.version else "not champion"
         facts = {"version": f"{outcome.model.name} v{outcome.model.version} ({alias})", **facts}
     for name, value in facts.items():
-        line = Text.assemble((f"{name:<11}", "dim"), value)
-        console.print(line, soft_wrap=True)
+        console.print(Text.assemble((f"{name:<11}", "dim"), value), soft_wrap=True)
     console.print(Text.assemble("Next: ", (outcome.next_command, "bold")), soft_wrap=True)
 
 

@@ -50,12 +50,10 @@ def explain(key: str | None = None) -> list[KeyEntry]:
     if not found:
         found = [e for e in entries if e.key.rsplit(".", 1)[-1] == key]
     if not found:
-        raise UsageError(f"No key {key!r} in a pipeline file.", nearest(key, _names(entries)))
+        raise UsageError(
+            f"No key {key!r} in a pipeline file.", nearest(key, [e.key for e in entries])
+        )
     return found
-
-
-def _names(entries: list[KeyEntry]) -> list[str]:
-    return [e.key for e in entries]
 
 
 def _entries(model: type[BaseModel], prefix: str) -> list[KeyEntry]:
@@ -63,9 +61,14 @@ def _entries(model: type[BaseModel], prefix: str) -> list[KeyEntry]:
     for name, field in model.model_fields.items():
         sections = [m for m in _models(field.annotation) if m is not model]
         about = field.description or (sections[0].__doc__ or "" if len(sections) == 1 else "")
+        bounds = [
+            f"{_BOUNDS[type(part).__name__]} {astuple(part)[0]}"
+            for part in field.metadata
+            if type(part).__name__ in _BOUNDS
+        ]
         entry = KeyEntry(
             key=f"{prefix}{name}",
-            takes=_takes(field),
+            takes=", ".join((_words(field.annotation), *bounds)),
             default=_default(field),
             about=about.strip().splitlines()[0] if about else "",
         )
@@ -97,15 +100,6 @@ def _merged(of: dict[str, KeyEntry], kinds: int) -> KeyEntry:
 def _kind(section: type[BaseModel]) -> str:
     tag = section.model_fields.get("kind")
     return str((get_args(tag.annotation) or ("",))[0]) if tag else ""
-
-
-def _takes(field: FieldInfo) -> str:
-    bounds = [
-        f"{_BOUNDS[type(part).__name__]} {astuple(part)[0]}"
-        for part in field.metadata
-        if type(part).__name__ in _BOUNDS
-    ]
-    return ", ".join((_words(field.annotation), *bounds))
 
 
 def _words(annotation: Any) -> str:

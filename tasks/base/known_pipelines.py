@@ -119,8 +119,7 @@ def _accepted_at(work: Path) -> float:
 def _accepted(work: Path, path: Path) -> Pipeline | None:
     """Return the last valid version of a file, with what is wrong with the present one."""
     try:
-        text = (work / _ACCEPTED).read_text(encoding="utf-8")
-        last = pipeline_of(parse_yaml(text, path))
+        last = pipeline_of(parse_yaml((work / _ACCEPTED).read_text(encoding="utf-8"), path))
     except (KeepfitError, OSError, ValueError):
         return None
     try:

@@ -169,7 +169,7 @@ def note_text(note: ReadingNote) -> str:
         case ChangedColumns():
             return _changed_text(note)
         case LabelTwins() | JoinedLabels():
-            return _labels_text(note)
+            return _twins_text(note) if isinstance(note, LabelTwins) else _joined_text(note)
         case _:
             return _column_text(note)
 
@@ -235,10 +235,6 @@ def _aside_text(note: FileAside) -> str:
     if note.stale:
         text += ". It has not changed for an hour: write it again or remove it if it is damaged"
     return text
-
-
-def _labels_text(note: LabelTwins | JoinedLabels) -> str:
-    return _twins_text(note) if isinstance(note, LabelTwins) else _joined_text(note)
 
 
 def _twins_text(note: LabelTwins) -> str:

@@ -20,7 +20,7 @@ from tasks.base.text.phrases import Tone, span, valued
 from tasks.base.training_records import MetricValue
 from tasks.dashboard.page_environment import render
 from tasks.history import evidence, links
-from tasks.history.entries import Fact, anchor, answered, facts, plain
+from tasks.history.entries import anchor, answered, facts, plain
 from tasks.history.series import relative
 from tasks.policy.gain_sentences import gain_method, gain_sentence
 
@@ -61,6 +61,7 @@ def window_html(decision: Decision) -> str:
     drift = decision.read(DriftResult, "drift")
     columns = ordered(drift) if drift is not None else ()
     policy = decision.read(PolicyDecision, "policy")
+    warnings = decision.part("contract").get("warnings")
     return render(
         "window.html.j2",
         decision=decision,
@@ -73,10 +74,15 @@ def window_html(decision: Decision) -> str:
         policy=policy,
         answer=answered(policy) if policy is not None else "",
         rules=evidence.broken_rules(decision),
-        warnings=_warnings(decision),
+        warnings=tuple(str(w) for w in warnings) if isinstance(warnings, list) else (),
         notes=decision.texts("notes"),
         probation=_probation(decision),
-        details=_details(decision),
+        details=tuple(
+            fact
+            for fact in facts(decision)
+            if fact.name not in _IN_FACTS
+            and not fact.name.startswith(("performance", "drift", "gain"))
+        ),
         links=_links(decision),
     )
 
@@ -134,26 +140,12 @@ def _gained(decision: Decision) -> tuple[str, str]:
     return f"{sentence[0].upper()}{sentence[1:]}.", f"{method}." if method else ""
 
 
-def _warnings(decision: Decision) -> tuple[str, ...]:
-    warnings = decision.part("contract").get("warnings")
-    return tuple(str(w) for w in warnings) if isinstance(warnings, list) else ()
-
-
 def _probation(decision: Decision) -> str:
     value = decision.evidence.get("probation")
     if not isinstance(value, dict):
         return ""
     sentence = value.get("sentence")
     return sentence if isinstance(sentence, str) and sentence else plain(value)
-
-
-def _details(decision: Decision) -> tuple[Fact, ...]:
-    """Return digests and ids, and what else the evidence holds."""
-    return tuple(
-        fact
-        for fact in facts(decision)
-        if fact.name not in _IN_FACTS and not fact.name.startswith(("performance", "drift", "gain"))
-    )
 
 
 def _links(decision: Decision) -> tuple[tuple[str, str | None, str], ...]:

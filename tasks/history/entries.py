@@ -123,8 +123,7 @@ def moved_columns(decision: Decision) -> tuple[ColumnFinding, ...]:
     drift = decision.read(DriftResult, "drift")
     if drift is None:
         return decision.read_all(ColumnFinding, "columns")
-    odd = [c for c in drift.columns if not c.drifted and (c.notes or c.unseen)]
-    return (*drift.drifted, *odd)
+    return (*drift.drifted, *[c for c in drift.columns if not c.drifted and (c.notes or c.unseen)])
 
 
 def facts(decision: Decision) -> tuple[Fact, ...]:
@@ -299,8 +298,7 @@ def judged(verdict: Verdict) -> list[Fact]:
         blocks = f" in {rests.blocks} {rests.blocks_of}" if rests.blocks else ""
         found.append(Fact("judged on", plural(rests.rows, "row") + blocks))
         if rests.detectable is not None and verdict.champion_version:
-            seen = number(rests.detectable, rests.detectable)
-            found.append(Fact("smallest to be seen", seen))
+            found.append(Fact("smallest to be seen", number(rests.detectable, rests.detectable)))
     return found
 
 

@@ -134,6 +134,7 @@ def _health_of(
     if refused:
         word, reason = "stopped", refused
     age = (now - champion.since).total_seconds() / 86_400 if champion and champion.since else None
+    kinds = [kind for kind in KINDS if kind not in ("scored", "monitored")]
     return PipelineHealth(
         pipeline=name,
         health=word,
@@ -147,7 +148,7 @@ def _health_of(
         weighed=weighed,
         next_runs=next_runs(pipeline.config.schedules, now),
         timezone=pipeline.config.schedules.timezone,
-        latest=_latest(ledger, name),
+        latest=ledger.decisions(name, kinds=kinds, most=6),
         waiting=sum(kept.aside.rows for kept in aside),
         waiting_command=aside[0].aside.score_command if aside else "",
         asked=asked,
@@ -155,11 +156,6 @@ def _health_of(
         fault=pipeline.fault,
         next_command=_next_command(pipeline, champion, word),
     )
-
-
-def _latest(ledger: Accounts, name: str, most: int = 6) -> tuple[Decision, ...]:
-    kinds = [kind for kind in KINDS if kind not in ("scored", "monitored")]
-    return ledger.decisions(name, kinds=kinds, most=most)
 
 
 def _asked(ledger: Accounts, name: str) -> AskedTraining | None:
@@ -257,16 +253,16 @@ def _newest_move(
     """Return version, since when, and the former version."""
     move = next((d for d in moves if d.kind in MOVES and d.version), None)
     made = next((o for o in outcomes if o.verdict.promoted and o.model), None)
-    if move is not None and (made is None or made.finished <= move.at or _same(made, move)):
+    if move is not None and (
+        made is None
+        or made.finished <= move.at
+        or (made.model is not None and made.model.version == move.version)
+    ):
         former = move.text("former") if move.kind == "promoted" else None
         return move.version, move.at, former or None
     if made is not None and made.model is not None:
         return made.model.version, made.finished, made.verdict.champion_version
     return (outcomes[0].champion_version if outcomes else None), None, None
-
-
-def _same(made: TrainingOutcome, move: Decision) -> bool:
-    return made.model is not None and made.model.version == move.version
 
 
 def _registered(version: ModelVersion) -> Champion:

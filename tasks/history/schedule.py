@@ -40,8 +40,7 @@ def next_time(expression: str, timezone: str, now: datetime) -> datetime:
     7
     """
     zone = ZoneInfo(timezone)
-    before = now.astimezone(zone).replace(tzinfo=None) - _LONGEST_SHIFT
-    wall = croniter.croniter(expression, before)
+    wall = croniter.croniter(expression, now.astimezone(zone).replace(tzinfo=None) - _LONGEST_SHIFT)
     soonest: datetime | None = None
     while True:
         shown: datetime = wall.get_next(datetime)

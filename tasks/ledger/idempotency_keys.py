@@ -11,8 +11,7 @@ def claim(database: Database, pipeline: str, key: str, correlation: str) -> bool
     """Claim a key once for ever, unless released; only if True do what it stands for."""
     row = {"pipeline": pipeline, "key": key, "correlation": correlation, "claimed_at": now()}
     with database.writing("claims") as connection:
-        done = connection.execute(insert_absent(connection, claims).values(row))
-        return bool(done.rowcount)
+        return bool(connection.execute(insert_absent(connection, claims).values(row)).rowcount)
 
 
 def release(database: Database, pipeline: str, key: str) -> None:

@@ -44,9 +44,11 @@ def read_labels(
     source, _ = complete_part(_source(pipeline, schema), pipeline.base)
     if source is None:
         return pd.DataFrame({c: [] for c in (*schema.id_columns, schema.target)})
-    available = column_names(source, pipeline.base)
-    columns, time_column = _columns(pipeline, schema, available)
-    forms = _forms(pipeline, schema, columns)
+    columns, time_column = _columns(pipeline, schema, column_names(source, pipeline.base))
+    known = {schema.target: ColumnForm(_kind_of_target(schema))}
+    known |= forms_of(known_contract(pipeline))
+    stated = declared_forms(pipeline.config.kinds, known) | spelled_target(pipeline.config)
+    forms = {column: stated[column] for column in columns if column in stated}
     declared = reading_kinds(forms)
     read = read_source(
         source,
@@ -107,13 +109,6 @@ def _columns(
     return [name for name in available if name in wanted], time_column
 
 
-def _forms(pipeline: Pipeline, schema: Schema, columns: Sequence[str]) -> dict[str, ColumnForm]:
-    known = {schema.target: ColumnForm(_kind_of_target(schema))}
-    known |= forms_of(known_contract(pipeline))
-    stated = declared_forms(pipeline.config.kinds, known) | spelled_target(pipeline.config)
-    return {column: stated[column] for column in columns if column in stated}
-
-
 def _kind_of_target(schema: Schema) -> Kind:
     if schema.task in NUMBERS:
         return "numeric"
@@ -149,7 +144,8 @@ def write(database: Database, pipeline: str, frame: pd.DataFrame, schema: Schema
             given.values(),
         )
         reach("ledger.labels.halfway")
-        unpredicted = _drop_unpredicted(connection, stage, pipeline)
+        mine = predicted(sa.literal(pipeline), stage.c.key)
+        unpredicted = int(connection.execute(sa.delete(stage).where(~mine)).rowcount)
         changed = _change(connection, stage, pipeline)
         new = _add(connection, stage, pipeline)
     return LabelsWritten(rows=rows, new=new, changed=changed, unpredicted=unpredicted)
@@ -163,11 +159,6 @@ def _labels(frame: pd.DataFrame, schema: Schema) -> tuple[list[str | None], list
         return texts, [None] * len(frame)
     numbers = cell_values.numbers(frame[schema.target])
     return [None] * len(frame), cell_values.or_none(np.where(np.isfinite(numbers), numbers, np.nan))
-
-
-def _drop_unpredicted(connection: sa.Connection, stage: sa.Table, pipeline: str) -> int:
-    mine = predicted(sa.literal(pipeline), stage.c.key)
-    return int(connection.execute(sa.delete(stage).where(~mine)).rowcount)
 
 
 def _change(connection: sa.Connection, stage: sa.Table, pipeline: str) -> int:

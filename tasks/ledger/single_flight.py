@@ -31,8 +31,7 @@ def flight(database: Database, pipeline: str) -> Iterator[None]:
             raise _busy(pipeline, f"process {holder(descriptor) or '?'} of this host")
         if database.file is None:
             with database.explained():
-                everywhere = session_lock(database.engine, flight_key(pipeline))
-                taken = stack.enter_context(everywhere)
+                taken = stack.enter_context(session_lock(database.engine, flight_key(pipeline)))
             if not taken:
                 raise _busy(pipeline, "another host that shares this ledger")
         reach("ledger.flight.held")

@@ -79,8 +79,7 @@ class Task(Generic[P, R]):
             return future
         pool = submitted_to()
         if pool is not None:
-            call = functools.partial(self, *args, **kwargs)
-            return pool.submit(copy_context().run, call)
+            return pool.submit(copy_context().run, functools.partial(self, *args, **kwargs))
         done: Future[R] = Future()
         done.set_result(self(*args, **kwargs))
         return done

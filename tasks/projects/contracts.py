@@ -129,8 +129,7 @@ def _differences(
     def read(columns: Sequence[str]) -> pd.DataFrame:
         return read_frame(snapshot.path, columns=columns)
 
-    broken = (*result.broken, *result.warnings)
-    return result, find_differences(compared, broken, inferred, read)
+    return result, find_differences(compared, (*result.broken, *result.warnings), inferred, read)
 
 
 def _compared(

@@ -73,8 +73,7 @@ def draft_project(request: Request) -> Draft:
     pipeline = _pipeline(values, file, database)
     snapshot = training_snapshot(pipeline, keep_contract=False)
     schema = build_schema(snapshot, pipeline.config)
-    options = stated_options(pipeline.config.source, pipeline.base)
-    values["source"] = {**values["source"], **options}
+    values["source"] = {**values["source"], **stated_options(pipeline.config.source, pipeline.base)}
     length = _window_length(values, snapshot)
     delay = 0 if length is None else _label_delay(snapshot, schema)
     values = _completed(values, schema, snapshot, request, length, delay)
@@ -184,8 +183,7 @@ def _portable(source: dict[str, Any], request: Request) -> dict[str, Any]:
     data, folder = anchored(request.data), request.folder.absolute()
     if data == str(request.data) and not Path(data).is_relative_to(folder):
         return source
-    path = os.path.relpath(data, folder)
-    return {**source, "path": path}
+    return {**source, "path": os.path.relpath(data, folder)}
 
 
 def _neighbours(data: Path) -> str:
@@ -228,8 +226,7 @@ def _label_delay(snapshot: Snapshot, schema: Schema) -> int:
     assert schema.time_column is not None  # noqa: S101 - decided by the caller
     frame = read_frame(snapshot.path, columns=[schema.time_column, schema.target])
     _, labelled = target_values(frame, schema)
-    times = frame[schema.time_column].to_numpy(dtype="datetime64[s]")
-    return label_delay(times, labelled)
+    return label_delay(frame[schema.time_column].to_numpy(dtype="datetime64[s]"), labelled)
 
 
 def _late_labels(target: str, days: int) -> str:
@@ -278,8 +275,7 @@ def _completed(
 def _identifiers(snapshot: Snapshot, request: Request) -> list[str]:
     """Return the first column that names rows, to recognise a scored row by."""
     taken = {request.target, request.time_column, *request.exclude}
-    found = [c for c, kind in snapshot.kinds.items() if kind == "identifier" and c not in taken]
-    return found[:1]
+    return [c for c, kind in snapshot.kinds.items() if kind == "identifier" and c not in taken][:1]
 
 
 def _assumptions(snapshot: Snapshot, schema: Schema, request: Request) -> tuple[str, ...]:

@@ -200,8 +200,7 @@ def _send(
     *,
     named: bool = False,
 ) -> tuple[str, int]:
-    name = pipeline.config.name
-    held = list(ledger.in_batch(name, predicted.rows(), roles, batch, version))
+    held = list(ledger.in_batch(pipeline.config.name, predicted.rows(), roles, batch, version))
     if not any(mask.any() for mask in held):
         return "", 0
     sent = predicted.best(pipeline.config.scoring.top_k, held)

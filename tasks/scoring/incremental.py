@@ -39,8 +39,7 @@ def scored_since(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> 
     if oldest is None or newest is None:
         return champion.trained_until
     pending = [batch.oldest for batch in ledger.unsent(name) if batch.oldest is not None]
-    lookback = min(newest, now) - pipeline.config.monitoring.window
-    return min([max(oldest, lookback), *pending])
+    return min([max(oldest, min(newest, now) - pipeline.config.monitoring.window), *pending])
 
 
 def learned_rows(

@@ -67,8 +67,7 @@ def predicted_parts(
     places = places_of(snapshot)
     counts = ScoringCounts(rows=0)
     files: list[Path] = []
-    number = 1 if roles.group else max(1, -(-snapshot.rows // PART_ROWS))
-    for rows in _parts(snapshot.rows, number):
+    for rows in _parts(snapshot.rows, 1 if roles.group else max(1, -(-snapshot.rows // PART_ROWS))):
         found, counted = score_frame(
             read_frame(snapshot.path, columns=columns, rows=rows), roles, model,
             version=version, run_id=version.run_id, batch=snapshot.digest,

@@ -72,8 +72,7 @@ def score_frame(
         columns[f"probability_{label}"] = pd.Series(probability[:, place])
     if schema.group is not None:
         columns[RANK] = pd.Series(ranks(frame[schema.group], predicted))
-    marks = (version.name, version.version, run_id, batch)
-    for name, mark in zip(_MARKS, marks, strict=True):
+    for name, mark in zip(_MARKS, (version.name, version.version, run_id, batch), strict=True):
         columns[name] = pd.Series(mark, index=range(len(frame)), dtype="str")
     kept = _identity(frame, schema, columns, places)
     counts = ScoringCounts(

@@ -25,7 +25,6 @@ from tasks.base.training_records import (
     Admitted,
     ContractResult,
     ModelVersion,
-    RuleResult,
     Schema,
     SetAside,
     Snapshot,
@@ -74,7 +73,10 @@ def admit_rows(
         judged = np.flatnonzero(~skipped & ~known)
     if not len(judged):
         return Admitted(
-            snapshot=_without(pipeline, snapshot, skipped), contract=_nothing_to_check(snapshot)
+            snapshot=_without(pipeline, snapshot, skipped),
+            contract=ContractResult(
+                passed=True, contract_digest="", data_digest=snapshot.digest, rows=0, rules=()
+            ),
         )
     part = snapshot
     if len(judged) < snapshot.rows:
@@ -184,7 +186,9 @@ def _keep(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / f"{digest}.parquet"
     known = known_contract(pipeline)
-    causes = tuple(r for r in result.rules if not r.passed and _is_cause(r))
+    causes = tuple(
+        r for r in result.rules if not r.passed and (r.severity == "error" or r.rule == "future")
+    )
     aside = SetAside(
         rows=len(faulty),
         of=result.rows,
@@ -203,7 +207,7 @@ def _keep(
     out = pa.BufferOutputStream()
     pq.write_table(table, out)
     write_whole(file, out.getvalue().to_pybytes())
-    _save_hashes(file.with_suffix(".npy"), hashes)
+    write_whole(file.with_suffix(".npy"), hashes.astype("<u8").tobytes())
     # The record comes last: what it names is there.
     kept = Kept(aside=aside, contract_digest=known.digest() if known else "", at=datetime.now(UTC))
     write_whole(file.with_suffix(".json"), kept.model_dump_json(indent=1))
@@ -228,14 +232,6 @@ def _scoring_again(pipeline: Pipeline, aside: SetAside, scope: ScoringScope) -> 
     if scope == "file" and isinstance(source, CsvSource | ParquetSource):
         return score_command(pipeline.path, source.path)
     return command("score", file=pipeline.path)
-
-
-def _is_cause(rule: RuleResult) -> bool:
-    return rule.severity == "error" or rule.rule == "future"
-
-
-def _save_hashes(path: Path, hashes: NDArray[np.uint64]) -> None:
-    write_whole(path, hashes.astype("<u8").tobytes())
 
 
 def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
@@ -265,8 +261,7 @@ def _settle(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> None:
         if table is None or not {*roles.id_columns} <= {*table.column_names}:
             continue
         rows = table.select([c for c in table.column_names if c in _keys(roles)]).to_pandas()
-        known = ledger.predicted_before(pipeline.config.name, rows, roles, None)
-        if known.all():
+        if ledger.predicted_before(pipeline.config.name, rows, roles, None).all():
             mark_scored(pipeline, kept.aside.file)
 
 
@@ -296,9 +291,3 @@ def _without(pipeline: Pipeline, snapshot: Snapshot, skipped: Mask) -> Snapshot:
 def _taken(pipeline: Pipeline, snapshot: Snapshot, rows: NDArray[np.int64]) -> Snapshot:
     folder = pipeline.work / "scoring"
     return take_rows(snapshot, rows, folder, time_column=pipeline.config.time_column)
-
-
-def _nothing_to_check(snapshot: Snapshot) -> ContractResult:
-    return ContractResult(
-        passed=True, contract_digest="", data_digest=snapshot.digest, rows=0, rules=()
-    )

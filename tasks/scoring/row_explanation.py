@@ -41,8 +41,7 @@ def explain_row(
     require_hooks(pipeline.config, pipeline.base, explained)
     snapshot = scoring_snapshot(pipeline)
     ids = [c for c in explained.roles.id_columns if c in snapshot.kinds]
-    frame = read_frame(snapshot.path, columns=ids) if ids else None
-    place = _place(frame, row, snapshot.rows, ids)
+    place = _place(read_frame(snapshot.path, columns=ids) if ids else None, row, snapshot.rows, ids)
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
     others = spread(snapshot.rows, _BACKGROUND)
     with tempfile.TemporaryDirectory(prefix="keepfit-explain-") as folder:
@@ -78,8 +77,7 @@ def _place(frame: pd.DataFrame | None, row: str, rows: int, ids: list[str]) -> i
         raise UsageError(
             f"Without `id_columns` a row is named by its place from 0 to {rows - 1}; got {row!r}."
         )
-    texts = frame.astype(str).agg(",".join, axis=1).to_numpy(dtype=object)
-    found = np.flatnonzero(texts == row)
+    found = np.flatnonzero(frame.astype(str).agg(",".join, axis=1).to_numpy(dtype=object) == row)
     if not len(found):
         raise UsageError(
             f"No row of the source has {', '.join(ids)} = {row!r}.",

@@ -91,17 +91,17 @@ def _append_csv(frame: pd.DataFrame, file: TextIO, *, header: bool) -> None:
         without_formulas(pd.Series([str(c) for c in frame.columns], dtype="str"))
     )
     # By default a carriage return is not quoted, and a reader would break the line there.
-    returns = any(_is_text(safe.iloc[:, i]) and _has_return(safe.iloc[:, i]) for i in places)
+    returns = any(
+        _is_text(safe.iloc[:, i])
+        and bool(safe.iloc[:, i].astype("str").str.contains("\r", regex=False, na=False).any())
+        for i in places
+    )
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     safe.to_csv(file, index=False, header=header, lineterminator="\n", quoting=quoting)
 
 
 def _is_text(column: pd.Series[str]) -> bool:
     return isinstance(column.dtype, pd.StringDtype) or pd.api.types.is_object_dtype(column.dtype)
-
-
-def _has_return(column: pd.Series[str]) -> bool:
-    return bool(column.astype("str").str.contains("\r", regex=False, na=False).any())
 
 
 def _safe_texts(column: pd.Series[str]) -> pd.Series[str]:
@@ -121,11 +121,7 @@ def _write_beside(path: Path, write: Callable[[Path], None]) -> None:
             with beside.open("rb") as file:
                 os.fsync(file.fileno())
     except OSError as error:
-        raise _failed(path, error) from None
-
-
-def _failed(path: Path, error: OSError) -> InfrastructureError:
-    return InfrastructureError(
-        f"{path}: the predictions cannot be written ({error.strerror or error}).",
-        "Nothing that was there has changed. Free space or name another path.",
-    )
+        raise InfrastructureError(
+            f"{path}: the predictions cannot be written ({error.strerror or error}).",
+            "Nothing that was there has changed. Free space or name another path.",
+        ) from None

@@ -34,7 +34,10 @@ def write_table(parts: Iterable[pd.DataFrame], address: str, name: str, base: Pa
     except sa.exc.ProgrammingError as error:
         if not error.connection_invalidated and error.statement is None:
             # Not a statement but the connection's options were refused.
-            raise _options_refused(place) from None
+            raise ConfigError(
+                f"{place}: the database's driver refused the options of `scoring.sink.url`.",
+                "Fix or remove what stands behind `?`.",
+            ) from None
         raise _refused(place, error) from None
     except sa.exc.OperationalError as error:
         raise TransientError(
@@ -46,13 +49,6 @@ def write_table(parts: Iterable[pd.DataFrame], address: str, name: str, base: Pa
     finally:
         engine.dispose()
     return place
-
-
-def _options_refused(place: str) -> ConfigError:
-    return ConfigError(
-        f"{place}: the database's driver refused the options of `scoring.sink.url`.",
-        "Fix or remove what stands behind `?`.",
-    )
 
 
 def _refused(place: str, error: Exception) -> InfrastructureError:
@@ -120,17 +116,11 @@ def _write(connection: sa.Connection, parts: Iterable[pd.DataFrame], name: str) 
         if batches:
             connection.execute(sa.delete(table).where(table.c[BATCH].in_(batches)))
         replaced |= batches
-        _insert(connection, table, frame, names)
-
-
-def _insert(
-    connection: sa.Connection, table: sa.Table, frame: pd.DataFrame, names: list[str]
-) -> None:
-    for start in range(0, len(frame), _ROWS_AT_ONCE):
-        part = frame.iloc[start : start + _ROWS_AT_ONCE]
-        columns = [_plain(part.iloc[:, place]) for place in range(part.shape[1])]
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-        connection.execute(sa.insert(table), rows)
+        for start in range(0, len(frame), _ROWS_AT_ONCE):
+            part = frame.iloc[start : start + _ROWS_AT_ONCE]
+            columns = [_plain(part.iloc[:, place]) for place in range(part.shape[1])]
+            rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+            connection.execute(sa.insert(table), rows)
 
 
 def _table(connection: sa.Connection, frame: pd.DataFrame, name: str, names: list[str]) -> sa.Table:

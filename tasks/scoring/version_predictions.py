@@ -30,8 +30,7 @@ class Predicted:
 
 def load_version(pipeline: Pipeline, store: Store, version: ModelVersion) -> Any:
     """Return the fitted pipeline of `version`, its signature checked first."""
-    own = OwnCode.of(pipeline.config.hooks, pipeline.base)
-    return store.load(version, own)
+    return store.load(version, OwnCode.of(pipeline.config.hooks, pipeline.base))
 
 
 def predictions_of(

@@ -165,8 +165,7 @@ class Column:
 def cells_of(typed: pd.Series[Any], kind: CellType) -> Cells:
     """Return a column of a snapshot's frame as cells."""
     if kind == "time":
-        moments = pd.to_datetime(typed, utc=True).dt.tz_localize(None)
-        plain = moments.to_numpy("datetime64[us]")
+        plain = pd.to_datetime(typed, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
         return [
             None if null else int(moment)
             for moment, null in zip(plain.astype(np.int64), np.isnat(plain), strict=True)
@@ -248,10 +247,8 @@ def _columns_one_by_one(
 ) -> RequestColumns:
     out = RequestColumns(len(records), {})
     for column in columns:
-        absent = [n for n, record in enumerate(records) if column.name not in record]
-        _require(column, absent, out)
-        values = [record.get(column.name) for record in records]
-        out.cells[column.name] = column.cells(values, out)
+        _require(column, [n for n, record in enumerate(records) if column.name not in record], out)
+        out.cells[column.name] = column.cells([record.get(column.name) for record in records], out)
     _note_strangers(records, out.cells, out)
     return out
 

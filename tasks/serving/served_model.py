@@ -96,8 +96,7 @@ class ServedModel:
     def load(cls, pipeline: Pipeline, store: Store, version: ModelVersion) -> ServedModel:
         """Load a version through the registry's checks."""
         require_hooks(pipeline.config, pipeline.base, version)
-        own = OwnCode.of(pipeline.config.hooks, pipeline.base)
-        fitted = store.load(version, own)
+        fitted = store.load(version, OwnCode.of(pipeline.config.hooks, pipeline.base))
         contract = known_contract(pipeline)
         hook = FeatureHook.of(pipeline, version)
         return cls.of(version, fitted, contract, pipeline.config.kinds, hook)
@@ -120,12 +119,11 @@ class ServedModel:
                 name,
                 forms.get(name, ColumnForm(kind)),
                 name != roles.time_column,
-                _padded(levels.get(name)),
+                next((level for level in levels.get(name) or () if _PADDED.fullmatch(level)), None),
             )
             for name, kind in roles.features.items()
         }
-        others = [*roles.id_columns, *([roles.group] if roles.group else [])]
-        for name in others:
+        for name in [*roles.id_columns, *([roles.group] if roles.group else [])]:
             given.setdefault(
                 name, Column(name, forms.get(name, ColumnForm("identifier")), name == roles.group)
             )
@@ -199,8 +197,7 @@ class ServedModel:
         predicted, probability = self.predictions(sound, numbers)
         rank = None
         if roles.group is not None and places:
-            groups = frame_of(sound, [self.columns[roles.group]])[roles.group]
-            rank = ranks(groups, predicted)
+            rank = ranks(frame_of(sound, [self.columns[roles.group]])[roles.group], predicted)
         return Answer(
             sound, places, predicted, probability, rank, given.faults, warnings, given.ignored
         )
@@ -300,8 +297,3 @@ def _levels(encoder: Any) -> dict[str, list[str]]:
             for name, levels in zip(columns, first.levels_, strict=True):
                 found[str(name)] = [v for v in json.loads(levels) if v is not None]
     return found
-
-
-def _padded(levels: list[str] | None) -> str | None:
-    """Return a level that is a code with leading zeros."""
-    return next((level for level in levels or () if _PADDED.fullmatch(level)), None)

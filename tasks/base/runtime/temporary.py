@@ -60,8 +60,7 @@ def keep_temporary_together() -> None:
     if os.getpid() in _HELD:
         return
     with suppress(OSError), ExitStack() as stack:
-        folder = str(stack.enter_context(temporary_folder()))
-        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        tempfile.tempdir = os.environ["TMPDIR"] = str(stack.enter_context(temporary_folder()))
         atexit.register(drop_temporary)
         _HELD[os.getpid()] = stack.pop_all()
 

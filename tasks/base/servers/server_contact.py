@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from tasks.base.errors import TransientError
@@ -65,11 +65,8 @@ def _place(url: str) -> tuple[str, int] | None:
     host = parts.hostname or ""
     if scheme not in _PORTS or port is None or not host or "," in parts.netloc:
         return None
-    return None if _behind_a_proxy(parts, host) else (host, port)
-
-
-def _behind_a_proxy(parts: SplitResult, host: str) -> bool:
-    return parts.scheme in getproxies() and not proxy_bypass(host)
+    behind_a_proxy = parts.scheme in getproxies() and not proxy_bypass(host)
+    return None if behind_a_proxy else (host, port)
 
 
 def _reach(what: str, place: tuple[str, int], remedy: str) -> None:

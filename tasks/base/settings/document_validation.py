@@ -25,8 +25,7 @@ def validate_document(
     except ValidationError as error:
         findings = [_finding(model, detail, values, document) for detail in error.errors()]
     sentences = [text for _, text in sorted(findings, key=lambda f: f[0])]
-    remedy = f"`{explain} KEY` explains a key." if explain else ""
-    raise ConfigError("\n".join(sentences), remedy)
+    raise ConfigError("\n".join(sentences), f"`{explain} KEY` explains a key." if explain else "")
 
 
 def _finding(
@@ -70,8 +69,7 @@ def _sentence(key: str, detail: ErrorDetails, value: Any) -> str:
     if detail["type"] == "literal_error" and isinstance(value, str):
         near = get_close_matches(value, re.findall(r"'([^']*)'", message), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-    pattern = detail["type"] == "string_pattern_mismatch" and key == "name"
-    if pattern:
+    if detail["type"] == "string_pattern_mismatch" and key == "name":
         message = (
             "a name is 1 to 64 lower-case letters, digits, - and _, starting with a letter or digit"
         )

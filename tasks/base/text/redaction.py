@@ -43,8 +43,7 @@ def errors_without(secrets: Collection[str]) -> Iterator[None]:
             error.remedy = redact(error.remedy, secrets)
             error.args = (error.message, error.remedy)
         if _holds(error, secrets):
-            text = redact(f"{type(error).__name__}: {error}", secrets)
-            raise InfrastructureError(text) from None
+            raise InfrastructureError(redact(f"{type(error).__name__}: {error}", secrets)) from None
         cause = error.__cause__ or error.__context__
         while cause is not None:
             if _holds(cause, secrets):

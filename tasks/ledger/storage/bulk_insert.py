@@ -19,7 +19,10 @@ def staged(
     if connection.dialect.name == "postgresql":
         table.dialect_options["postgresql"]["on_commit"] = "DROP"
         table.create(connection)
-        _copy(connection, table, rows)
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
         connection.execute(sa.text(f"ANALYZE {name}"))
         return table
     table.drop(connection, checkfirst=True)
@@ -29,10 +32,3 @@ def staged(
     while values := list(islice(remaining, _ROWS_AT_ONCE)):
         connection.exec_driver_sql(f"INSERT INTO {name} VALUES ({marks})", values)  # noqa: S608 - names of our own
     return table
-
-
-def _copy(connection: sa.Connection, table: sa.Table, rows: Iterable[Any]) -> None:
-    driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)

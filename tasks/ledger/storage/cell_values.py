@@ -48,8 +48,7 @@ def class_texts(column: pd.Series[Any], classes: Sequence[str]) -> NDArray[np.ob
     """Return labels as text, None where there is none, shape (n_rows,)."""
     codes, levels = pd.factorize(column, use_na_sentinel=True)
     texts = [class_text(level, classes) for level in levels.tolist()]
-    known = np.array([*texts, None], dtype=object)
-    found: NDArray[np.object_] = known[codes]
+    found: NDArray[np.object_] = np.array([*texts, None], dtype=object)[codes]
     return found
 
 

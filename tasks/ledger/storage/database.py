@@ -50,8 +50,7 @@ class Database:
     @property
     def engine(self) -> sa.Engine:
         """The engine of this process and address; a forked process makes its own."""
-        address = self.url.render_as_string(hide_password=False)
-        key = (os.getpid(), address, self.patience)
+        key = (os.getpid(), self.url.render_as_string(hide_password=False), self.patience)
         if key not in _ENGINES:
             _ENGINES[key] = _engine(self.url, self.patience)
         return _ENGINES[key]
@@ -70,7 +69,11 @@ class Database:
             connection = connection.execution_options(keepfit_writes=True, preserve_rowcount=True)
             with connection.begin():
                 if self.file is None:
-                    _wait(connection, self.patience)
+                    # How long locks of this transaction in PostgreSQL are awaited.
+                    connection.execute(
+                        sa.text("SELECT set_config('lock_timeout', :most, true)"),
+                        {"most": f"{self.patience * 1000:.0f}"},
+                    )
                 yield connection
                 reach(f"ledger.{what}.before_commit")
             reach(f"ledger.{what}.after_commit")
@@ -86,7 +89,12 @@ class Database:
             self.engine.dispose()  # of a file that is gone
             private_folder(self.file.parent)
             with locked(self.file.with_name(f".{self.file.name}.lock"), seconds=120):
-                _make_file(self.file, self.patience)
+                # Readable by its owner only, with a write-ahead log.
+                os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
+                with closing(sqlite3.connect(self.file, timeout=self.patience)) as connection:
+                    if not connection.execute("PRAGMA page_count").fetchone()[0]:
+                        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                    connection.execute("PRAGMA journal_mode=WAL")
                 self._migrate()
 
     def _current(self) -> bool:
@@ -154,7 +162,10 @@ def address_of(url: str | None, state: Path, base: Path) -> sa.URL:
     address = with_driver(address)
     if address.drivername == "postgresql+psycopg":
         return address
-    raise _no_address()
+    raise ConfigError(
+        "`ledger.url` is no address of a SQLite file or a PostgreSQL database.",
+        "Write sqlite:///ledger.db or postgresql+psycopg://user:${PASSWORD}@host/database.",
+    )
 
 
 def lock(connection: sa.Connection, name: str) -> None:
@@ -163,29 +174,6 @@ def lock(connection: sa.Connection, name: str) -> None:
         connection.execute(
             sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name}
         )
-
-
-def _wait(connection: sa.Connection, seconds: float) -> None:
-    """Let the locks of this transaction in PostgreSQL be awaited for so long."""
-    connection.execute(
-        sa.text("SELECT set_config('lock_timeout', :most, true)"), {"most": f"{seconds * 1000:.0f}"}
-    )
-
-
-def _no_address() -> ConfigError:
-    return ConfigError(
-        "`ledger.url` is no address of a SQLite file or a PostgreSQL database.",
-        "Write sqlite:///ledger.db or postgresql+psycopg://user:${PASSWORD}@host/database.",
-    )
-
-
-def _make_file(path: Path, patience: float) -> None:
-    """Make the file readable by its owner only, with a write-ahead log, if it is absent."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    with closing(sqlite3.connect(path, timeout=patience)) as connection:
-        if not connection.execute("PRAGMA page_count").fetchone()[0]:
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _engine(url: sa.URL, patience: float) -> sa.Engine:

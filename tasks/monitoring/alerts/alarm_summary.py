@@ -54,7 +54,9 @@ class Moved:
 
 def moved(alarm: Decision, related: Sequence[Decision]) -> Moved:
     """Return the findings behind an alarm, from it and from what was monitored around it."""
-    monitored = _monitored(alarm, related)
+    looked = [d for d in related if d.kind == "monitored" and d.window == alarm.window]
+    own = [d for d in looked if d.correlation == alarm.correlation]
+    monitored = max(own or looked, key=lambda d: d.at, default=None)
     drift = monitored.read(DriftResult, "drift") if monitored else None
     features = [c for c in drift.columns if c.role == "feature"] if drift else []
     found = [c for c in drift.drifted if c.role == "feature"] if drift else []
@@ -165,12 +167,6 @@ def _named(alarm: Decision) -> tuple[str, ...]:
         for item in (columns if isinstance(columns, list) else [])
     ]
     return tuple(code(name, 40) for name in names if isinstance(name, str))
-
-
-def _monitored(alarm: Decision, related: Sequence[Decision]) -> Decision | None:
-    looked = [d for d in related if d.kind == "monitored" and d.window == alarm.window]
-    own = [d for d in looked if d.correlation == alarm.correlation]
-    return max(own or looked, key=lambda d: d.at, default=None)
 
 
 def _performance(alarm: Decision, monitored: Decision | None) -> Performance | None:

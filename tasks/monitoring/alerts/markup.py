@@ -99,6 +99,5 @@ def _without_user(address: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         return ""
-    place = parts.netloc.rpartition("@")[2]
-    plain = urlunsplit(parts._replace(netloc=place))
+    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     return plain.replace(" ", "%20").replace("(", "%28").replace(")", "%29")

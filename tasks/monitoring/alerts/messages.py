@@ -222,8 +222,7 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
         for d in related
         if d.kind == "stopped" and d.window is not None and d.correlation == decision.correlation
     }
-    windows = sorted(others - {decision.window}, key=lambda w: w.start)
-    draft.add("Also", _named_windows(windows))
+    draft.add("Also", _named_windows(sorted(others - {decision.window}, key=lambda w: w.start)))
     draft.add("keepfit", f"{nothing}; the champion and all earlier predictions are as they were.")
     draft.add("Page", cleaned(decision.evidence.get("page") or "", 200))
     if decision.evidence.get("file"):

@@ -56,8 +56,7 @@ def compare(summary: Summary, column: pd.Series[Any], *, level: float) -> Compar
 
 def absent(summary: Summary, rows: int, *, level: float) -> Compared:
     """Return the result for a missing column: all null, with a note."""
-    compared = _with_nulls(summary, rows, rows, [], level)
-    return replace(compared, notes=("not in the window",))
+    return replace(_with_nulls(summary, rows, rows, [], level), notes=("not in the window",))
 
 
 def _of_numbers(summary: Summary, column: pd.Series[Any], level: float) -> Compared:
@@ -111,8 +110,7 @@ def _of_levels(summary: Summary, read: Levels, level: float) -> Compared:
         )
         parts = [Part("value", "tv", tv(levels, level=level))]
         if unseen:
-            new = unseen_share(levels, unseen, level=level)
-            parts.append(Part("unseen", "unseen", new))
+            parts.append(Part("unseen", "unseen", unseen_share(levels, unseen, level=level)))
     compared = _with_nulls(summary, null, len(read.codes), parts, level)
     return replace(compared, unseen=unseen, notes=(*notes, *compared.notes))
 

@@ -124,8 +124,7 @@ def _quantile_places(at_most: Counts, most: int) -> NDArray[np.int64]:
     """Return the places of up to `most` points with about as many rows between each two."""
     if len(at_most) <= most:
         return np.arange(len(at_most))
-    wanted = np.linspace(0, int(at_most[-1]), most + 1)[1:]
-    return np.unique(np.searchsorted(at_most, wanted))
+    return np.unique(np.searchsorted(at_most, np.linspace(0, int(at_most[-1]), most + 1)[1:]))
 
 
 def _of_levels(

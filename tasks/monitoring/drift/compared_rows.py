@@ -27,7 +27,5 @@ class Side:
         if self.times is not None:
             order = np.argsort(self.times, kind="stable")
         if len(order) > most:
-            drawn = np.random.default_rng(0).choice(len(order), most, replace=False)
-            order = order[np.sort(drawn)]
-        times = None if self.times is None else self.times[order]
-        return Side(self.frame.iloc[order], times)
+            order = order[np.sort(np.random.default_rng(0).choice(len(order), most, replace=False))]
+        return Side(self.frame.iloc[order], None if self.times is None else self.times[order])

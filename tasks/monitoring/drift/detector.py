@@ -107,7 +107,9 @@ def measure(
     both = predictions is not None and reference_predictions is not None
     level = false_alarms / 2 if both else false_alarms
     moving = moving_columns(reference)
-    begins = _begins(evidence)
+    times = None if evidence is None else evidence.times
+    known = times if times is None else times[~np.isnat(times)]
+    begins = None if known is None or not len(known) else known.min()
     families = [_features(reference, frame, importance or {}, level, moving, begins)]
     if predictions is not None and reference_predictions is not None:
         families.append(
@@ -131,13 +133,16 @@ def measure(
                 predictions, reference_predictions, reference_prediction_times,
                 families[1].compared[PREDICTION].p_value, begins,
             )  # fmt: skip
-            moved = moved_predictions(scores, reference.length, false_alarms=false_alarms)
-            harm.append(moved)
+            harm.append(moved_predictions(scores, reference.length, false_alarms=false_alarms))
         kinds = {f.column: f.kind for f in findings if f.kind and (f.drifted or f.moving)}
         effects = moved_columns(window, evidence, kinds)
         harm += of_columns({n: e for n, e in effects.items() if n in moving})
         findings = tuple(_with_effect(f, effects) for f in findings)
     harmful = alarm if evidence is None else any(found.found for found in harm)
+    notes = ("new: the model does not use it",)
+    added = [
+        ColumnFinding(column=n, kind=k, role="new", notes=notes) for n, k in (new or {}).items()
+    ]
     return DriftResult(
         rows=rows,
         reference_rows=reference.rows,
@@ -146,7 +151,7 @@ def measure(
         score=score if enough else None,
         limit=1.0 if enough else None,
         false_alarms=false_alarms,
-        columns=(*findings, *_new_columns(new or {})),
+        columns=(*findings, *added),
         harmful=harmful,
         harm=tuple(harm),
         restless=evidence is not None and evidence.blocks.restless,
@@ -209,13 +214,6 @@ def _features(
         level=level,
         moving=moving,
     )
-
-
-def _begins(evidence: Evidence | None) -> np.datetime64 | None:
-    """Return when a window begins; None where that is not known."""
-    times = None if evidence is None else evidence.times
-    known = times if times is None else times[~np.isnat(times)]
-    return None if known is None or not len(known) else known.min()
 
 
 def _alike(reference: Reference, begins: np.datetime64 | None) -> tuple[Reference, Season | None]:
@@ -349,8 +347,7 @@ def _against(family: _Family, name: str, part: Part) -> tuple[float, float]:
     limit = None if calibration is None else calibration.limits.get((name, part.part))
     distance, noise = part.found.distance, part.found.noise
     if calibration is None or limit is None:
-        least = LEAST_DISTANCE[part.part]
-        threshold = min(1.0, max(least, part.found.critical * family.inflation))
+        threshold = min(1.0, max(LEAST_DISTANCE[part.part], part.found.critical * family.inflation))
         if family.inflation > 1.0:
             threshold = min(threshold, (1.0 + part.found.critical) / 2)
         return threshold, distance / threshold
@@ -358,10 +355,3 @@ def _against(family: _Family, name: str, part: Part) -> tuple[float, float]:
     if threshold >= 1.0:
         return 1.0, 0.0
     return threshold, max(limit.excess(distance, noise), 0.0) / calibration.limit
-
-
-def _new_columns(new: Mapping[str, Kind]) -> tuple[ColumnFinding, ...]:
-    return tuple(
-        ColumnFinding(column=name, kind=kind, role="new", notes=("new: the model does not use it",))
-        for name, kind in new.items()
-    )

@@ -49,8 +49,7 @@ def ks(
     distance = np.abs(reference - np.searchsorted(sample, points, "right") / n).max()
     if exact:
         before = np.concatenate([[0.0], reference[:-1]])
-        below = np.abs(before - np.searchsorted(sample, points, "left") / n).max()
-        distance = max(distance, below)
+        distance = max(distance, np.abs(before - np.searchsorted(sample, points, "left") / n).max())
     distance = float(distance)
     size = effective(m, n)
     return Found(
@@ -93,8 +92,7 @@ def _ks_p_value(
     m, n = int(at_most[-1]), len(sample)
     if exact and max(m, n) <= _EXACT_ROWS:
         values = np.repeat(points, np.diff(at_most, prepend=0))
-        finite = np.isfinite(values).all() and np.isfinite(sample).all()
-        if finite:
+        if np.isfinite(values).all() and np.isfinite(sample).all():
             with warnings.catch_warnings():
                 # SciPy uses the asymptotic one where its exact one fails, as with many ties.
                 warnings.simplefilter("ignore", RuntimeWarning)
@@ -149,8 +147,7 @@ def tv(levels: Merged, *, level: float = 0.05) -> Found:
     # two more levels of it where at least 5 rows of each are expected; else they are tested
     # together by Fisher against all others.
     m, n = int(levels.reference.sum()), int(levels.sample.sum())
-    pooled = (levels.reference + levels.sample) / (m + n)
-    mean, deviation = _tv_chance(pooled, effective(m, n))
+    mean, deviation = _tv_chance((levels.reference + levels.sample) / (m + n), effective(m, n))
     return Found(
         level_distance(levels),
         _levels_p_value(levels),

@@ -68,15 +68,10 @@ def write_page(
     write_whole(path, page)
 
 
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _sampled(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
     if len(frame) <= rows:
         return frame
-    chosen = np.random.default_rng(0).choice(len(frame), rows, replace=False)
-    return frame.iloc[np.sort(chosen)]
+    return frame.iloc[np.sort(np.random.default_rng(0).choice(len(frame), rows, replace=False))]
 
 
 class _Column:
@@ -134,7 +129,7 @@ def _common_levels(sides: Sequence[pd.Series[Any]]) -> list[pd.Series[Any]]:
 
 def _harmless(text: str) -> str:
     """Return a name in which nothing is markup, code or a control character."""
-    plain = _utf8(text).translate(_HARMLESS)
+    plain = text.encode("utf-8", "replace").decode("utf-8").translate(_HARMLESS)
     plain = "".join(mark if mark.isprintable() else " " for mark in plain).strip()
     return (plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…") or "(no name)"
 
@@ -177,8 +172,7 @@ def _evidently(columns: Sequence[_Column]) -> str:
             drift_share=0.5 / len(columns),
             include_tests=False,
         )
-        made = Report([preset]).run(current, reference)
-        return str(made.get_html_str(as_iframe=False))
+        return str(Report([preset]).run(current, reference).get_html_str(as_iframe=False))
 
 
 def _verdict(place: int, finding: ColumnFinding) -> Any:

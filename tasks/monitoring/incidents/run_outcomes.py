@@ -112,8 +112,7 @@ def _answered(pipeline: Pipeline, ledger: Ledger, now: datetime) -> Iterable[Dec
     since = min(request.asked_at for request in requests)
     later = ledger.decisions(name, kinds=_ANSWERS, since=since)
     for request in requests:
-        final = (d for d in later if _belongs(d, request) and _is_final(d, request))
-        answer = next(final, None)
+        answer = next((d for d in later if _belongs(d, request) and _is_final(d, request)), None)
         if answer is not None:
             ledger.close_request(name, request.key, answer.kind)
         elif now >= request.due_at:

@@ -48,6 +48,5 @@ def log_evidence(differences: Sequence[tuple[float, float]]) -> float:
         return 0.0
     gains, spreads = np.asarray(differences, dtype=np.float64).T
     seen = np.divide(gains, spreads, out=np.zeros_like(gains), where=spreads > 0)
-    bounded = np.clip(seen, -BOUND, BOUND) / BOUND
-    wealth = np.log1p(np.outer(_BETS, bounded)).sum(axis=1)
+    wealth = np.log1p(np.outer(_BETS, np.clip(seen, -BOUND, BOUND) / BOUND)).sum(axis=1)
     return float(np.logaddexp.reduce(wealth) - np.log(len(_BETS)))

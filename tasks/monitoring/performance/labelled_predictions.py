@@ -123,8 +123,7 @@ def _place(label: Any, known: dict[str, int]) -> int:
     for name in (str(int(number)), str(number)) if np.isfinite(number) else ():
         if name in known and float(name) == number:
             return known[name]
-    truth = {0.0: "False", 1.0: "True"}.get(number, "")
-    return known.get(truth, len(known))
+    return known.get({0.0: "False", 1.0: "True"}.get(number, ""), len(known))
 
 
 def _numbers(values: pd.Series[Any]) -> Floats:
@@ -137,8 +136,7 @@ def _probability(rows: pd.DataFrame, classes: Sequence[str]) -> Floats | None:
     names = [f"probability_{label}" for label in classes]
     if not any(name in rows for name in names):
         return None
-    columns = [_numbers(rows[n]) if n in rows else np.zeros(len(rows)) for n in names]
-    return np.column_stack(columns)
+    return np.column_stack([_numbers(rows[n]) if n in rows else np.zeros(len(rows)) for n in names])
 
 
 def _queries(rows: pd.DataFrame, roles: Schema) -> RankingGroups | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from tasks.base.monitoring_records import (
     WindowDifference,
 )
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.training_records import Basis, ContractResult, ModelVersion, Snapshot, Split
+from tasks.base.training_records import Basis, ContractResult, ModelVersion, Split
 from tasks.base.utc_times import as_utc
 from tasks.contracts.contract_files import late_labels
 from tasks.evaluation.leaderboard import (
@@ -85,7 +85,11 @@ def measure_gain(
         return None
     known = watched(earlier, champion)
     stated = known.performances | {p.window: p for p in performance}
-    rows = _mature(stated, learned) | _of_former(pipeline, ledger, look, earlier, now)
+    rows = {
+        w: p.rows
+        for w, p in stated.items()
+        if w is not None and p.mature and as_utc(w.end) > learned
+    } | _of_former(pipeline, ledger, look, earlier, now)
     mature = tuple(sorted(rows, key=start_of))
     if not mature:
         return None
@@ -114,15 +118,6 @@ def _aged(earlier: Sequence[Decision], metric: str) -> tuple[AgedGain, ...]:
     return next((g.aged for g in found if g is not None and g.metric == metric and g.aged), ())
 
 
-def _mature(stated: Mapping[Window | None, Performance], learned: datetime) -> dict[Window, int]:
-    """Return the rows of each window with mature labels that is newer than the training."""
-    return {
-        w: p.rows
-        for w, p in stated.items()
-        if w is not None and p.mature and as_utc(w.end) > learned
-    }
-
-
 def _of_former(
     pipeline: Pipeline, ledger: Ledger, look: Look, earlier: Sequence[Decision], now: datetime
 ) -> dict[Window, int]:
@@ -147,7 +142,11 @@ def _measured(inputs: _Inputs, earlier: Sequence[WindowDifference]) -> Gain:
         return _skipped(inputs, "changed", prepared.mode.obstacle)
     if learned is None or split.boundary is None or as_utc(split.boundary) <= learned:
         return _skipped(inputs, "nothing newer")
-    basis = Basis(snapshot=snapshot, contract=_unchecked(snapshot), prepared=prepared)
+    # A training that follows checks the contract.
+    unchecked = ContractResult(
+        passed=True, contract_digest="", data_digest=snapshot.digest, rows=snapshot.rows, rules=()
+    )
+    basis = Basis(snapshot=snapshot, contract=unchecked, prepared=prepared)
     judged = _judged_rows(inputs, basis)
     if judged.sum() < pipeline.config.monitoring.fewest_judged:
         return _skipped(inputs, "too few rows")
@@ -179,7 +178,9 @@ def _judged_rows(inputs: _Inputs, basis: Basis) -> NDArray[np.bool_]:
     mask = newer_rows(inputs.champion, basis).mask
     if times is None:
         return mask
-    due = _within(times, inputs.windows)
+    due = np.zeros(len(times), dtype=bool)
+    for window in inputs.windows:
+        due |= inside(times, window)
     late = late_labels(inputs.pipeline, basis.snapshot)
     if late is not None:
         due |= times <= np.datetime64(as_utc(late.until).replace(tzinfo=None), "us")
@@ -229,20 +230,6 @@ def bounded(split: Split, folder: Path) -> tuple[Split, Path]:
     np.save(folder / "train.npy", rows)
     update = {"train_path": str(folder / "train.npy"), "n_train": len(rows)}
     return split.model_copy(update=update), folder
-
-
-def _within(times: NDArray[np.datetime64], windows: Sequence[Window]) -> NDArray[np.bool_]:
-    found = np.zeros(len(times), dtype=bool)
-    for window in windows:
-        found |= inside(times, window)
-    return found
-
-
-def _unchecked(snapshot: Snapshot) -> ContractResult:
-    """Return a contract that was not checked: a training that follows checks it."""
-    return ContractResult(
-        passed=True, contract_digest="", data_digest=snapshot.digest, rows=snapshot.rows, rules=()
-    )
 
 
 def _skipped(inputs: _Inputs, why: GainSkipped, problem: str = "") -> Gain:

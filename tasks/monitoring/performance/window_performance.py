@@ -107,8 +107,7 @@ def _collect(
     """Write the labels of rows in `span` to the ledger; return what kept them from being read."""
     ends, schema = (span.start, span.end) if span else (None, None), _roles(pipeline, champion)
     try:
-        frame = read_labels(pipeline, schema, *ends)
-        ledger.write_labels(pipeline.config.name, frame, schema)
+        ledger.write_labels(pipeline.config.name, read_labels(pipeline, schema, *ends), schema)
     except TransientError:
         raise
     except KeepfitError as error:

@@ -96,8 +96,7 @@ def _is_look(decision: Decision) -> bool:
 
 def occupied_in(pipeline: Pipeline, ledger: Ledger, windows: Sequence[Window]) -> tuple[bool, ...]:
     """Return for each of `windows`, of one length and in order, whether it has rows to score."""
-    span = Window(start=windows[0].start, end=windows[-1].end)
-    times = monitored_times(pipeline, ledger, span)
+    times = monitored_times(pipeline, ledger, Window(start=windows[0].start, end=windows[-1].end))
     starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")
     ends = np.array([_naive(w.end) for w in windows], dtype="datetime64[us]")
     rows = np.searchsorted(times, ends) - np.searchsorted(times, starts)

@@ -190,8 +190,7 @@ def conclude_pass(
     if newest.version != champion.version:
         # The probation moved the alias back during this pass.
         champion = store.version(pipeline.config.name, newest.version) or champion
-    kinds = ("monitored", "trained", "alarmed")
-    earlier = ledger.decisions(pipeline.config.name, kinds=kinds)
+    earlier = ledger.decisions(pipeline.config.name, kinds=("monitored", "trained", "alarmed"))
     known, policy = watched(earlier, champion), pipeline.config.policy
     decision = newest.decision
     fresh = untold(known.triggers(policy), earlier, champion)

@@ -29,8 +29,7 @@ def judge(
 ) -> Findings:
     """Return the findings of the window so far; a failed probation has moved the alias."""
     earlier = ledger.decisions(pipeline.config.name, kinds=("monitored", *MOVES))
-    chain = chain_of(look.champion.version, moves_of(earlier))
-    tried = tuple(windows_of(chain, earlier))
+    tried = tuple(windows_of(chain_of(look.champion.version, moves_of(earlier)), earlier))
     performance = performances_of(pipeline, ledger, store, look, snapshot, earlier, now, tried)
     verdict, moved = try_champion(pipeline, ledger, store, look, snapshot, earlier, now)
     return Findings(

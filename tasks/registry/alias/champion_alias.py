@@ -172,7 +172,9 @@ def _finish(registry: Registry, journal: Path) -> Intent | None:
         try:
             wanted = _verified(registry, intent.name, intent.version)
         except (EvidenceError, ModelRefusedError):
-            _revert(registry, intent, current)
+            held = current.version if current else None
+            if held != intent.previous:
+                registry.point_alias(intent.name, intent.previous)
         else:
             _carry_out(registry, intent, wanted)
             close_journal(journal, intent)
@@ -246,12 +248,6 @@ def _carry_out(registry: Registry, intent: Intent, wanted: ModelVersion) -> None
     if left is not None:
         registry.tag_version(left, {ROLLED_BACK: moment})
     registry.tag_version(wanted, {RETURNED: moment})
-
-
-def _revert(registry: Registry, intent: Intent, current: ModelVersion | None) -> None:
-    held = current.version if current else None
-    if held != intent.previous:
-        registry.point_alias(intent.name, intent.previous)
 
 
 def _verified(registry: Registry, name: str, version: str) -> ModelVersion:

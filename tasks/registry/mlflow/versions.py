@@ -128,8 +128,7 @@ class Versions(Catalog):
         points = [(name, 0, value) for name, value in finite.items()]
         held = self._holdout(run_id)
         self._write(run_id, self._points(points, int(time.time() * 1000), model_id, held), [], [])
-        output = self._entities.LoggedModelOutput(model_id, step=0)
-        client.log_outputs(run_id, models=[output])
+        client.log_outputs(run_id, models=[self._entities.LoggedModelOutput(model_id, step=0)])
         client.finalize_logged_model(model_id, "READY")
 
     def _holdout(self, run_id: str) -> tuple[str, str] | None:
@@ -165,8 +164,7 @@ class Versions(Catalog):
         path = version_check.check_stored(fresh, source, self.artifacts)
         if path is not None:
             return path
-        manifest = version_signature.manifest_of(fresh)
-        digest = manifest.files.get(version_check.MODEL_FILE, "none")
+        digest = version_signature.manifest_of(fresh).files.get(version_check.MODEL_FILE, "none")
         folder = sqlite_database.private_folder(self.state / "models" / digest)
         if changed_file(folder, {version_check.MODEL_FILE: digest}):
             self._download(f"{source.rstrip('/')}/{version_check.MODEL_FILE}", folder)
@@ -222,8 +220,7 @@ class Versions(Catalog):
 
     def load(self, version: ModelVersion, own: OwnCode | None = None) -> Any:
         """Return a version's fitted pipeline, checked against allow-list and `own` estimators."""
-        file = self.model_file(version)
-        return load_model(file, own, self._fresh(version).model_digest)
+        return load_model(self.model_file(version), own, self._fresh(version).model_digest)
 
     def verify(
         self, version: ModelVersion, sample: pd.DataFrame, expected: NDArray[Any]

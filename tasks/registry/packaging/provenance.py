@@ -34,8 +34,7 @@ def _git_folder(dot_git: Path) -> Path:
     if dot_git.is_dir():
         return dot_git
     # A worktree or submodule: the file names the folder.
-    target = dot_git.read_text("utf-8").removeprefix("gitdir:").strip()
-    return (dot_git.parent / target).resolve()
+    return (dot_git.parent / dot_git.read_text("utf-8").removeprefix("gitdir:").strip()).resolve()
 
 
 def _head(git: Path) -> str | None:

@@ -46,7 +46,8 @@ class Manifest(Record):
 
 def signature_of(version: ModelVersion, files: Mapping[str, str]) -> str:
     """Return the signature of a version with such tags and files, by this host's key."""
-    tags = {k: digest_of_bytes(v.encode()) for k, v in _signed_tags(version).items()}
+    signed = {k: v for k, v in version.tags.items() if k not in UNSIGNED_TAGS}
+    tags = {k: digest_of_bytes(v.encode()) for k, v in signed.items()}
     manifest = Manifest(
         name=version.name, version=version.version, run_id=version.run_id, files=dict(files),
         tags=tags,
@@ -120,10 +121,6 @@ def _opened(text: str, named: str) -> Manifest:
 def _encoded(payload: bytes) -> bytes:
     """Return the bytes to sign: DSSE's pre-authentication encoding of type and payload."""
     return b"DSSEv1 %d %s %d %s" % (len(_TYPE), _TYPE.encode(), len(payload), payload)
-
-
-def _signed_tags(version: ModelVersion) -> dict[str, str]:
-    return {k: v for k, v in version.tags.items() if k not in UNSIGNED_TAGS}
 
 
 def refused(what: str) -> ModelRefusedError:

@@ -26,7 +26,6 @@ from tasks.base.training_records import (
     Evaluation,
     MetricValue,
     ModelVersion,
-    Snapshot,
     TrainingMode,
     Verdict,
 )
@@ -177,7 +176,12 @@ def record_candidates(
         )
         store.log(
             child,
-            params=_params(result),
+            params={
+                "candidate": result.candidate,
+                "encoding": result.encoding,
+                "rows_fitted": result.rows_fitted,
+                **{f"model.{k}": v for k, v in result.params.items()},
+            },
             metrics=_metrics(result, evaluations.get(result.candidate)),
             curves=result.curves,
         )
@@ -284,7 +288,12 @@ def register_challenger(
     training is. `winner`: the challenger, fitted once more on the whole window if so decided;
     `run_id`: the challenger's own.
     """
-    _require_unchanged(winner)
+    changed = changed_file(Path(winner.model_path).parent, winner.digests)
+    if changed is not None:
+        raise ModelRefusedError(
+            f"{winner.candidate}: {changed} is not the file that was kept with this fit.",
+            "Nothing was registered. Run the training again: it is fitted again.",
+        )
     version = left_version(store, pipeline, basis, winner, verdict, recorded) or _register(
         store, pipeline, basis, winner, assessment, verdict, run_id, importance
     )
@@ -329,13 +338,15 @@ def _register(
     importance: Mapping[str, float],
 ) -> ModelVersion:
     roles, metric = basis.roles, basis.prepared.metric
-    rows = _sample_rows(basis.snapshot)
+    # Spread over the window, so that columns with nulls are seen to have some.
+    rows = spread(basis.snapshot.rows, 500)
     sample = read_frame(basis.snapshot.path, columns=list(roles.features), rows=rows)
     predicted = np.asarray(read_predictions(winner.predictions_path).predicted)
     evaluation = assessment.of(winner.candidate)
     value = evaluation.metrics[metric]
     refitted = verdict.promoted and verdict.complete and basis.prepared.refit
     held = keep_holdout(store, basis, winner, run_id, refitted=refitted)
+    ordered = sorted(importance.items(), key=lambda item: -item[1])[:10]
     return store.register(
         pipeline.config.name,
         run_id=run_id,
@@ -359,7 +370,7 @@ def _register(
             "keepfit.refitted": str(refitted).lower(),
             "keepfit.rows_fitted": str(winner.rows_fitted),
             "keepfit.params": json.dumps(winner.params),
-            "keepfit.importance": json.dumps(_greatest(importance)),
+            "keepfit.importance": json.dumps({column: f"{loss:.4g}" for column, loss in ordered}),
         },
         description=(
             f"{winner.candidate}, {metric} {_with_interval(value)} on "
@@ -374,24 +385,10 @@ def _outcome(verdict: Verdict) -> str:
     return "promoted" if verdict.promoted else "refused"
 
 
-def _require_unchanged(winner: CandidateResult) -> None:
-    changed = changed_file(Path(winner.model_path).parent, winner.digests)
-    if changed is not None:
-        raise ModelRefusedError(
-            f"{winner.candidate}: {changed} is not the file that was kept with this fit.",
-            "Nothing was registered. Run the training again: it is fitted again.",
-        )
-
-
 def _mode_tags(mode: TrainingMode) -> dict[str, str]:
     """Return the tags that distinguish a refit from a search."""
     of = {} if mode.recipe_of is None else {RECIPE_OF_TAG: mode.recipe_of}
     return {TRAINING_TAG: mode.kind, **of}
-
-
-def _greatest(importance: Mapping[str, float], most: int = 10) -> dict[str, str]:
-    ordered = sorted(importance.items(), key=lambda item: -item[1])[:most]
-    return {column: f"{loss:.4g}" for column, loss in ordered}
 
 
 def source_words(pipeline: Pipeline) -> str:
@@ -404,26 +401,12 @@ def source_words(pipeline: Pipeline) -> str:
     return f"{source.kind}: {source.path}"
 
 
-def _sample_rows(snapshot: Snapshot) -> Any:
-    # Spread over the window, so that columns with nulls are seen to have some.
-    return spread(snapshot.rows, 500)
-
-
 def _with_interval(value: MetricValue) -> str:
     if value.value is None:
         return "not defined"
     if value.low is None or value.high is None:
         return f"{value.value:.4g}"
     return f"{value.value:.4g} ({value.low:.4g} to {value.high:.4g})"
-
-
-def _params(result: CandidateResult) -> dict[str, object]:
-    return {
-        "candidate": result.candidate,
-        "encoding": result.encoding,
-        "rows_fitted": result.rows_fitted,
-        **{f"model.{k}": v for k, v in result.params.items()},
-    }
 
 
 def _metrics(result: CandidateResult, evaluation: Evaluation | None) -> dict[str, float | None]:

@@ -49,7 +49,9 @@ def keep_holdout(
     """Store what the judged model predicted, unseen, under the run; return tags for the version."""
     # A model that was `refitted` on the whole window has seen the holdout: the predictions are
     # always those of the model that had not.
-    judged = _judged(basis, winner) if refitted else winner
+    judged = (
+        kept(Path(basis.prepared.folder) / "candidates", winner.candidate) if refitted else winner
+    )
     if judged is None or not Path(judged.predictions_path).is_file():
         _LOGGER.warning("%s: no predictions of the holdout are left to keep", winner.candidate)
         return {}
@@ -143,10 +145,6 @@ def _read(path: Path, digest: str, named: str, changed: tuple[int, int]) -> pd.D
     metadata = json.loads((table.schema.metadata or {}).get(b"keepfit", b"{}"))
     frame.attrs["rows"] = int(metadata.get("rows", len(frame)))
     return frame
-
-
-def _judged(basis: Basis, winner: CandidateResult) -> CandidateResult | None:
-    return kept(Path(basis.prepared.folder) / "candidates", winner.candidate)
 
 
 def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:

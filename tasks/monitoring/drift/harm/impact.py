@@ -168,8 +168,7 @@ def _carried(before: pd.Series[Any], window: pd.Series[Any], kind: Kind) -> Any:
     # Of levels as many rows as possible keep theirs: the least that has to move does.
     if kind in ("numeric", "datetime"):
         values = numbers_of(before, kind).values
-        order = numbers_of(window, kind).values
-        ranked = window.iloc[np.argsort(order, kind="stable")]
+        ranked = window.iloc[np.argsort(numbers_of(window, kind).values, kind="stable")]
         rank = np.argsort(np.argsort(values, kind="stable"), kind="stable")
         place = ((rank + 0.5) * len(ranked) / len(values)).astype(np.int64)
         return ranked.iloc[place].array
@@ -188,8 +187,7 @@ def _carried(before: pd.Series[Any], window: pd.Series[Any], kind: Kind) -> Any:
     pool = np.concatenate(free)
     if not len(pool):
         pool = np.arange(len(window))
-    rng = np.random.default_rng(0)
-    place[missing] = rng.choice(pool, len(missing))
+    place[missing] = np.random.default_rng(0).choice(pool, len(missing))
     return window.iloc[place].array
 
 

@@ -19,7 +19,7 @@ from tasks.base.monitoring_records import HarmFinding, HarmMeasure
 from tasks.base.runtime.libraries import scipy
 from tasks.base.training_records import Kind
 from tasks.monitoring.drift.compared_rows import Side
-from tasks.monitoring.drift.harm.domain_classifier import Separation, separate
+from tasks.monitoring.drift.harm.domain_classifier import separate
 from tasks.monitoring.drift.harm.impact import (
     Predict,
     bounds_of,
@@ -103,16 +103,12 @@ def harm_of(
     ]  # fmt: skip
     apart = separate(evidence.sample, window, features, watched)
     if apart is not None:
-        found += _apart(apart, evidence.blocks, level)
+        named = list(apart.columns)
+        found += [
+            _finding("sparse", apart.sparse, evidence.blocks.sparse, level, apart.p_value, named),
+            _finding("joint", apart.auc, evidence.blocks.auc, level, apart.p_value, named),
+        ]
     return found
-
-
-def _apart(apart: Separation, blocks: OrdinaryBlocks, level: float) -> list[HarmFinding]:
-    named = list(apart.columns)
-    return [
-        _finding("sparse", apart.sparse, blocks.sparse, level, apart.p_value, named),
-        _finding("joint", apart.auc, blocks.auc, level, apart.p_value, named),
-    ]
 
 
 def moved_predictions(found: Predictions, length: float, *, false_alarms: float) -> HarmFinding:

@@ -104,8 +104,7 @@ class ExpectedScores(ClassScores):
         self._n_classes = k
         self._classes = Sums(shares, plan)
         padded = np.column_stack([shares, np.zeros(len(shares))])
-        of_predicted = padded[np.arange(len(shares)), predicted]
-        self._hits = Groups(predicted, k + 1, plan, of_predicted)
+        self._hits = Groups(predicted, k + 1, plan, padded[np.arange(len(shares)), predicted])
         self._predicted = Groups(predicted, k + 1, plan)
         if answers.probability is not None:
             self._expect(answers.probability, shares, plan)
@@ -197,8 +196,7 @@ class _ErrorModel:
     def expected(self, answers: Answers, plan: Plan) -> tuple[float, Floats]:
         errors = self._errors(answers)
         sums = Sums(np.column_stack([errors, np.ones(len(errors))]), plan)
-        chunks = [sums.under(weights) for weights in plan.weights(sums.width)]
-        totals = np.concatenate(chunks)
+        totals = np.concatenate([sums.under(weights) for weights in plan.weights(sums.width)])
         means, value = totals[:, 0] / totals[:, 1], float(errors.mean())
         return (float(np.sqrt(value)), np.sqrt(means)) if self.root else (value, means)
 
