@@ -93,7 +93,8 @@ class Guard:
             # port is the same site, whose requests take the cookie along: it may only link here.
             headers = dict(scope["headers"])
             foreign = headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}
-            return not foreign or headers.get(b"sec-fetch-dest") == b"document"
+            links = _reads(scope) and headers.get(b"sec-fetch-dest") == b"document"
+            return links or not foreign
         try:
             parts = urlsplit(origin)
             # Of the other loopback addresses, on which anybody may listen, only the requested one.

@@ -112,6 +112,8 @@ def test_a_page_of_another_port_or_site_may_link_here_and_embed_nothing(site: st
     assert GUARD.refusal(request(sec_fetch_site=site, sec_fetch_dest="document")) == 0
     for embedded in ("iframe", "image", "empty", "script"):
         assert GUARD.refusal(request(sec_fetch_site=site, sec_fetch_dest=embedded)) == 403
+    form = request(sec_fetch_site=site, sec_fetch_dest="document", method="POST")
+    assert GUARD.refusal(form) == 403  # of a browser that states no origin
 
 
 def asked(guard: Guard, scope: dict[str, Any]) -> tuple[int, dict[str, str], str]:
