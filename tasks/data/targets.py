@@ -94,7 +94,7 @@ def _unlabelled(column: Any, usable: Any, target: str) -> list[str]:
     absent = len(column) - len(usable)
     if not absent:
         return []
-    return [f"{absent:,} of {len(column):,} rows have no usable {target!r} and are set aside"]
+    return [f"{absent:,} of {len(column):,} rows have no usable {target!r}: not trained on"]
 
 
 def _task(usable: Any, distinct: int, config: PipelineConfig) -> tuple[Task, list[str]]:

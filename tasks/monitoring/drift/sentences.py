@@ -12,7 +12,7 @@ from tasks.monitoring.drift.operating_limits import Calibration
 from tasks.monitoring.drift.reference_summary import Reference
 
 _MEASURES: dict[HarmMeasure, str] = {
-    "outside": "{} of the rows hold what the champion did not learn from",
+    "outside": "{} of the rows hold what the champion did not learn from in columns it depends on",
     "sparse": "{} of the rows are of a kind that was rare in training",
     "predictions": "the predictions moved by {} SD",
     "joint": "a classifier separates the window from the training rows with AUC {}",
