@@ -121,7 +121,9 @@ def without_waiting(pipeline: Pipeline, snapshot: Snapshot) -> Snapshot | None:
     skipped = np.isin(row_hashes(open_table(snapshot.path), keys), np.concatenate(hashes))
     if not skipped.any() or skipped.all():
         return None
-    rest = _without(pipeline, snapshot, skipped)
+    # Beside the other training snapshots: drift is measured against their rows.
+    kept = np.flatnonzero(~skipped).astype(np.int64)
+    rest = take_rows(snapshot, kept, pipeline.work / "data", time_column=config.time_column)
     left_out = plural(int(skipped.sum()), "row")
     note = f"{left_out} that scoring set aside, see `keepfit status`, not trained on"
     return rest.model_copy(

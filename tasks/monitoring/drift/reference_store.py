@@ -236,6 +236,9 @@ def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> 
     """Return a snapshot of the training window's rows as the source has them now."""
     config = pipeline.config
     kinds = _features(roles)
+    # A prediction needs them too.
+    named = [*roles.id_columns, *([roles.group] if roles.group else [])]
+    kinds |= {name: "identifier" for name in named if name not in kinds}
     start = end = None
     if roles.time_column is not None:
         kinds[roles.time_column] = "datetime"

@@ -44,6 +44,7 @@ from tasks.policy.triggers import start_of, watched
 from tasks.registry.gate.holdout_verdict import champion_predictions, newer_rows
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.version_recipes import recipe_of_version
+from tasks.scoring.quarantine import without_waiting
 from tasks.training.refit_candidacy import Candidacy
 from tasks.training.row_windows import training_snapshot
 from tasks.training.training_plan import prepare
@@ -134,6 +135,7 @@ def _measured(inputs: _Inputs, earlier: Sequence[WindowDifference]) -> Gain:
     if recipe is None:
         return _skipped(inputs, "no recipe")
     snapshot = training_snapshot(pipeline, keep_contract=False, whole=False)
+    snapshot = without_waiting(pipeline, snapshot) or snapshot
     learned = champion.trained_until
     refit = Candidacy(champion, recipe, "", strict=False)
     prepared = prepare(pipeline, snapshot, champion_until=learned, refit=refit)

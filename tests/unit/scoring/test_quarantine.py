@@ -198,6 +198,7 @@ def test_a_training_leaves_out_the_rows_that_wait_whatever_label_they_have_got_s
 
     assert rest is not None
     assert read_frame(rest.path)["x"].tolist() == [1.0, 3.0, 4.0]
+    assert Path(rest.path).parent == pipeline.work / "data"
     assert "1 row that scoring set aside" in rest.assumptions[-1]
     mark_scored(pipeline, waiting(pipeline)[0].aside.file)
     assert quarantine.without_waiting(pipeline, labelled) is None

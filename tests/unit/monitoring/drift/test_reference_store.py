@@ -325,6 +325,8 @@ def test_rows_whose_snapshot_is_gone_are_read_from_the_source_again(
     assert again.rows == whole.rows
     for name, column in whole.columns.items():
         np.testing.assert_array_equal(again.columns[name].cells, column.cells)
+    # Predictions of them are compared, and a row is predicted with its id.
+    assert "customer" in training_rows(pipeline, version_of(snapshot, until)).columns
     with pytest.raises(DataError):
         reference_of(pipeline, version_of(snapshot, "2020-01-01T00:00:00+00:00", version="5"))
 
