@@ -173,8 +173,8 @@ def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
         yield "drift", f"{score} in {span(drift.window)}{moved}"
     yield from _runs(health)
     if health.waiting:
-        rows = plural(health.waiting, "row")
-        yield "set aside", f"{rows} broke the contract and wait to be scored:"
+        rows, broke = plural(health.waiting, "row"), listed(health.waiting_rules)
+        yield "set aside", f"{rows} broke the contract ({broke}) and wait; the oldest file:"
 
 
 def _runs(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:

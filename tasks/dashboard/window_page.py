@@ -95,6 +95,10 @@ def judgement(decision: Decision, drift: DriftResult | None) -> Judgement:
         return Judgement("This window is an alarm", decision.sentence, "warn")
     if drift is not None and not drift.enough:
         return Judgement("Not enough data for a judgement", decision.sentence, "quiet")
+    policy = decision.read(PolicyDecision, "policy")
+    if policy is not None and policy.retrain:
+        title = "No alarm in this window, yet a training is called for"
+        return Judgement(title, decision.sentence, "warn")
     return Judgement("Nothing calls for action", decision.sentence, "good")
 
 

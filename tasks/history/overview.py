@@ -63,8 +63,9 @@ class PipelineHealth(Record):
     # The last decisions, newest first; scorings and quiet windows are not among them.
     latest: tuple[Decision, ...] = ()
     # waiting, waiting_command: rows that broke their contract, were set aside and were not scored
-    # since; what scores the oldest file of them.
+    # since; what scores the oldest file of them; waiting_rules: what they broke.
     waiting: int = 0
+    waiting_rules: tuple[str, ...] = ()
     waiting_command: str = ""
     # The training that an alarm requested and that has no outcome yet.
     asked: AskedTraining | None = None
@@ -150,6 +151,7 @@ def _health_of(
         timezone=pipeline.config.schedules.timezone,
         latest=ledger.decisions(name, kinds=kinds, most=6),
         waiting=sum(kept.aside.rows for kept in aside),
+        waiting_rules=tuple(dict.fromkeys(name for kept in aside for name in kept.aside.names)),
         waiting_command=aside[0].aside.score_command if aside else "",
         asked=asked,
         state=str(pipeline.state),

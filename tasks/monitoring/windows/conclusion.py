@@ -29,6 +29,7 @@ from tasks.base.source_notes import note_text
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
 from tasks.base.training_records import ContractResult, ModelVersion, Record, Snapshot
+from tasks.contracts.snapshot_check import describe
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.monitored_window import Look, Watch
@@ -435,7 +436,7 @@ def _monitored(
         "contract": {
             "passed": contract.passed,
             "broken": [],
-            "warnings": [f"{r.column}: {r.rule}" for r in contract.warnings],
+            "warnings": [describe(r, sample=False).strip() for r in contract.warnings],
         },
         "policy": outcome.decision.model_dump(mode="json") if look.last else None,
         "probation": found.probation,

@@ -121,6 +121,13 @@ def test_a_window_of_too_few_rows_is_not_judged() -> None:
     assert "140 rows are too few" in words(few)
 
 
+def test_a_quiet_window_whose_pass_calls_for_a_training_is_not_called_free_of_action() -> None:
+    policy = {"retrain": True, "reasons": ["gain"], "withheld": "", "sentence": "Trains: gain."}
+    text = words(changed(alarm=False, policy=policy))
+    assert "Nothing calls for action" not in text
+    assert "No alarm in this window, yet a training is called for" in text
+
+
 def test_broken_rules_and_warnings_are_listed() -> None:
     contract = {"passed": False, "broken": ["`a`: nulls 100 %"], "warnings": ["`b`: new"]}
 
