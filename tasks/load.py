@@ -11,7 +11,7 @@ from tasks.base.training_records import ModelVersion, Prepared, Snapshot, Split
 from tasks.ledger.ledger import ledger_of
 from tasks.models.execution.plugin_checks import check_hooks
 from tasks.orchestration.declarations import BRIEF, task
-from tasks.registry.mlflow.shared_stores import require_intact_champion, store_of
+from tasks.registry.mlflow.shared_stores import intact_champion, store_of
 from tasks.scoring.incremental import scored_since
 from tasks.training.interrupted_promotion import settled_champion
 from tasks.training.refit_candidacy import candidacy
@@ -27,7 +27,7 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
     A champion that is not what was signed, as where the state folder was moved, is refused before.
     """
     check_hooks(pipeline.config, pipeline.base)
-    require_intact_champion(pipeline)
+    intact_champion(pipeline)
     snapshot = training_snapshot(pipeline, fresh=fresh, whole=whole)
     report(Step("load", f"{snapshot.rows:,} rows{', unchanged' if snapshot.cached else ''}"))
     return snapshot

@@ -74,10 +74,22 @@ def _grid(*widths: int | None) -> Table:
     return table
 
 
-def _line(console: Console, name: str, value: str | Text, width: int = 11) -> None:
-    table = _grid(width, None)
-    table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))
-    console.print(table)
+def _line(console: Console, name: str, value: str | Text) -> None:
+    console.print(_named(console, name, value), soft_wrap=True)
+
+
+def _named(console: Console, name: str, value: str | Text) -> Text:
+    value = value if isinstance(value, Text) else Text(value)
+    return _beside(console, Text(f"{name:<11} ", style="dim"), value)
+
+
+def _beside(console: Console, lead: Text, value: Text) -> Text:
+    """Return a text wrapped to the right of its lead; tables take rich four times as long."""
+    width = max(1, console.width - lead.cell_len)
+    lines = value.wrap(console, width, overflow="fold")
+    for line in lines:
+        line.rstrip()
+    return lead + Text("\n" + " " * lead.cell_len).join(lines)
 
 
 def show_chain(chain: Chain) -> None:
@@ -136,14 +148,19 @@ def show_overview(found: Sequence[PipelineHealth]) -> None:
 
 def _health(console: Console, health: PipelineHealth) -> None:
     style = _HEALTH[health.health]
-    console.print(Text.assemble((health.pipeline, "bold"), "  ", (health.health, style)))
-    _line(console, "", health.reason)
-    for name, value in health_lines(health):
-        _line(console, name, value)
+    lines = [
+        Text.assemble((health.pipeline, "bold"), "  ", (health.health, style)),
+        _named(console, "", health.reason),
+        *(_named(console, name, value) for name, value in health_lines(health)),
+    ]
     if health.waiting:
-        console.print(Text(f"            {health.waiting_command}"), soft_wrap=True)
-    _latest(console, health.latest)
-    console.print(Text.assemble("Next: ", (health.next_command, "bold")), soft_wrap=True)
+        lines.append(Text(f"            {health.waiting_command}"))
+    for decision in health.latest:
+        word, tone = KINDS[decision.kind]
+        lead = Text.assemble((f"{minute(decision.at)} ", "dim"), (f"{word:<11} ", _TONES[tone]))
+        lines.append(_beside(console, lead, Text(_first(decision.sentence))))
+    lines.append(Text.assemble("Next: ", (health.next_command, "bold")))
+    console.print(Text("\n").join(lines), soft_wrap=True)
 
 
 def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
@@ -196,20 +213,6 @@ def _runs(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:
     if (request := health.asked) is not None:
         by = f", outcome due by {minute(request.due)}" if request.due else ""
         yield "", f"requested {minute(request.at)}{by}"
-
-
-def _latest(console: Console, decisions: Sequence[Decision]) -> None:
-    if not decisions:
-        return
-    table = _grid(16, 11, None)
-    for decision in decisions:
-        word, tone = KINDS[decision.kind]
-        table.add_row(
-            Text(minute(decision.at), style="dim"),
-            Text(word, style=_TONES[tone]),
-            Text(_first(decision.sentence)),
-        )
-    console.print(table)
 
 
 def _first(text: str, most: int = 100) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tasks.base.monitoring_records import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline
-from tasks.ledger.ledger import each_ledger, ledger_of
+from tasks.ledger.ledger import Ledger, each_ledger, ledger_of
 
 # The kinds after which another version scores.
 MOVES: tuple[DecisionKind, ...] = ("promoted", "rolled_back")
@@ -58,9 +58,9 @@ def accounts_of(pipeline: Pipeline) -> Accounts:
     return ledger_of(pipeline) if _has_ledger(pipeline) else NoAccounts()
 
 
-def each_accounts(pipelines: Iterable[Pipeline]) -> list[tuple[Accounts, tuple[Pipeline, ...]]]:
+def each_accounts(pipelines: Iterable[Pipeline]) -> list[tuple[Ledger, tuple[Pipeline, ...]]]:
     """Return every ledger that is there once, with the pipelines that keep theirs in it."""
-    return [*each_ledger(pipeline for pipeline in pipelines if _has_ledger(pipeline))]
+    return each_ledger(pipeline for pipeline in pipelines if _has_ledger(pipeline))
 
 
 def _has_ledger(pipeline: Pipeline) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import InfrastructureError, ModelRefusedError
@@ -28,15 +29,18 @@ from tasks.history.health import (
     last_runs,
     performance_now,
 )
+from tasks.history.health_cache import KeptHealth, inputs_digest, read_kept, write_kept
 from tasks.history.schedule import next_runs
 from tasks.history.series import points
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.manual_promotion import moved_unrecorded
-from tasks.registry.mlflow.shared_stores import champion_if_any, require_intact
+from tasks.registry.mlflow.shared_stores import intact_champion, stored_champions
+from tasks.registry.mlflow.sqlite_reader import StoredChampions
 from tasks.scoring.quarantine_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
+_RegistryAnswer = tuple[bool, ModelVersion | None, str]
 _MOST_READ = 60
 """The newest show how a pipeline is; what may be long ago is read by its kind."""
 
@@ -91,23 +95,77 @@ def overview(
 ) -> tuple[PipelineHealth, ...]:
     """Return the health of each pipeline; `sizes` are its stores' bytes."""
     # `champions` holds what was read of the registry already; `accounts` stands for all ledgers.
-    moment = now or datetime.now(UTC)
+    if not pipelines:
+        return ()
+    moment, state = now or datetime.now(UTC), pipelines[0].state
     shared = [] if accounts else evidence.each_accounts(pipelines)
-    ledgers = {pipeline.config.name: ledger for ledger, of in shared for pipeline in of}
-    found = []
+    ledgers: dict[str, tuple[Accounts, str]] = {}
+    for ledger, of in shared:
+        mark_of = ledger.change_marks()
+        ledgers |= {p.config.name: (ledger, mark_of(p.config.name)) for p in of}
+    stored = stored_champions(state)
+    kept = read_kept(state) if shared else {}
+    found = {}
     for pipeline in pipelines:
         name = pipeline.config.name
-        ledger = accounts or ledgers.get(name) or evidence.NoAccounts()
-        known = (True, champions[name], "") if champions and name in champions else _ask(pipeline)
-        health = _health_of(pipeline, ledger, known, moment)
-        found.append(health.model_copy(update={"stores": dict(sizes or {})}))
-    return tuple(found)
+        answer = (
+            (True, champions[name], "")
+            if champions and name in champions
+            else _ask(pipeline, stored)
+        )
+        given = ledgers.get(name, (accounts or evidence.NoAccounts(), ""))
+        found[name] = _kept_or_made(pipeline, *given, answer, kept.get(name), moment)
+    now_kept = {name: one for name, (one, _) in found.items()}
+    if shared and now_kept != kept:
+        write_kept(state, now_kept)
+    return tuple(
+        health.model_copy(
+            update={"age_days": _age(health.champion, moment), "stores": dict(sizes or {})}
+        )
+        for _, health in found.values()
+    )
+
+
+def _kept_or_made(
+    pipeline: Pipeline,
+    ledger: Accounts,
+    mark: str,
+    answer: _RegistryAnswer,
+    kept: KeptHealth | None,
+    now: datetime,
+) -> tuple[KeptHealth, PipelineHealth]:
+    inputs = inputs_digest(pipeline, answer, mark)
+    if kept is not None and kept.holds(inputs, now):
+        with contextlib.suppress(ValidationError):
+            return kept, PipelineHealth.model_validate_json(kept.health)
+    health = _health_of(pipeline, ledger, answer, now)
+    until = _holds_until(pipeline, health, now)
+    text = ""
+    with contextlib.suppress(ValueError):  # of characters that UTF-8 does not hold
+        text = health.model_dump_json()
+    return KeptHealth(inputs=inputs, made=now, until=until, health=text), health
+
+
+def _holds_until(pipeline: Pipeline, health: PipelineHealth, now: datetime) -> datetime:
+    """Return when the time alone may change a health: a run is due, or a window is missed."""
+    ends = [now + timedelta(days=1), *health.next_runs.values()]
+    seen = health.last.get("monitoring") or health.champion
+    at = seen.at if isinstance(seen, LastRun) else seen.since if seen else None
+    if pipeline.config.schedules.monitoring is None and at is not None:
+        ends.append(at + 2 * pipeline.config.monitoring.window)
+    return min(ends)
+
+
+def _age(champion: Champion | None, now: datetime) -> float | None:
+    """Return days."""
+    since = champion.since if champion else None
+    return (now - since).total_seconds() / 86_400 if since else None
 
 
 def _health_of(
     pipeline: Pipeline,
     ledger: Accounts,
-    asked_registry: tuple[bool, ModelVersion | None, str],
+    answer: _RegistryAnswer,
     now: datetime,
 ) -> PipelineHealth:
     name = pipeline.config.name
@@ -116,7 +174,7 @@ def _health_of(
     moves = ledger.decisions(name, kinds=(*MOVES, "confirmed"), most=20)
     trained = ledger.decisions(name, kinds=("trained",), most=50)
     outcomes = last_outcomes(pipeline.work, most=50)
-    answered, registered, refused = asked_registry
+    answered, registered, refused = answer
     champion = champion_of(moves, trained, outcomes, registered, moved_unrecorded(pipeline))
     gone = champion if answered and registered is None else None
     champion = None if gone else champion
@@ -134,14 +192,12 @@ def _health_of(
         )
     if refused:
         word, reason = "stopped", refused
-    age = (now - champion.since).total_seconds() / 86_400 if champion and champion.since else None
     kinds = [kind for kind in KINDS if kind not in ("scored", "monitored")]
     return PipelineHealth(
         pipeline=name,
         health=word,
         reason=reason,
         champion=champion,
-        age_days=age,
         last=last,
         drift=drift_now(shown),
         performance=performance_now(shown),
@@ -182,15 +238,13 @@ def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -
     return command(verb, file=pipeline.path)
 
 
-def _ask(pipeline: Pipeline) -> tuple[bool, ModelVersion | None, str]:
+def _ask(pipeline: Pipeline, stored: StoredChampions | None) -> _RegistryAnswer:
     """Return whether the registry responded, the version that scores by it, and why not."""
     if not evidence.has_registry(pipeline):
         return False, None, ""
     try:
         with working_on(pipeline.path):
-            champion = champion_if_any(pipeline)
-            if champion is not None:
-                require_intact(pipeline, champion)
+            champion = intact_champion(pipeline, stored)
     except InfrastructureError:
         return False, None, ""
     except ModelRefusedError as error:

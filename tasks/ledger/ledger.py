@@ -10,9 +10,8 @@ from collections.abc import Iterable
 
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.libraries import sa
-from tasks.ledger import coverage as window_coverage
-from tasks.ledger import decisions as recorded
 from tasks.ledger import (
+    change_marks,
     idempotency_keys,
     labels,
     outbox,
@@ -21,6 +20,8 @@ from tasks.ledger import (
     run_requests,
     single_flight,
 )
+from tasks.ledger import coverage as window_coverage
+from tasks.ledger import decisions as recorded
 from tasks.ledger.storage import answered_cells
 from tasks.ledger.storage.database import Database, address_of
 
@@ -86,6 +87,7 @@ class Ledger(Database):
     sent = outbox.unmark
     record = recorded.record
     decisions = recorded.read
+    change_marks = change_marks.read
     claim = idempotency_keys.claim
     release = idempotency_keys.release
     holder = idempotency_keys.holder

@@ -117,11 +117,16 @@ def _copy_decisions(pipelines: list[Pipeline]) -> None:
             name = pipeline.config.name
             rows = [
                 {"id": f"{name}-{one.id}", "pipeline": name, "kind": one.kind,
-                 "at": stored_time(one.at), "correlation": one.correlation, "version": one.version,
-                 "body": body.replace('"flights"', f'"{name}"')}
+                 "at": stored_time(one.at), "correlation": f"{name}-{one.correlation}",
+                 "version": one.version, "body": _named(body, one, name)}
                 for one, body in made
             ]  # fmt: skip
             connection.execute(decisions.insert(), rows)
+
+
+def _named(body: str, one: Decision, name: str) -> str:
+    own = body.replace('"flights"', f'"{name}"')
+    return own.replace(f'"{one.correlation}"', f'"{name}-{one.correlation}"')
 
 
 def _lately(one: Decision, age: timedelta) -> tuple[Decision, str]:

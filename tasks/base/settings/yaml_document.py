@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +73,17 @@ def read_yaml(path: Path, example: str = "keepfit init") -> Document:
     return parse_yaml(text, path)
 
 
+@lru_cache(maxsize=1024)
 def parse_yaml(text: str, path: Path) -> Document:
-    """Parse `text`; `path` only names it in errors."""
+    """Parse `text`; `path` only names it in errors.
+
+    A process that shows many pipelines again and again parses what changed only.
+    """
     lines: dict[Location, int] = {}
     try:
         loader = yaml.YAML(typ="safe", pure=True)
-        _refuse_indirection(loader, text, path)
+        parser = loader.parser
+        parser.get_event = _plain_events(parser.get_event, path)
         node = loader.compose(text)
         constructor = loader.constructor
         values = {} if node is None else _plain(node, constructor, path, (), lines)
@@ -105,9 +111,13 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(inner)
 
 
-def _refuse_indirection(loader: Any, text: str, path: Path) -> None:
+def _plain_events(get_event: Callable[[], Any], path: Path) -> Callable[[], Any]:
+    """Return `get_event` of a parser, refusing what is more than plain values."""
     depth = 0
-    for event in loader.parse(text):
+
+    def checked() -> Any:
+        nonlocal depth
+        event = get_event()
         line = event.start_mark.line + 1
         name = type(event).__name__
         if name == "AliasEvent" or getattr(event, "anchor", None):
@@ -126,6 +136,9 @@ def _refuse_indirection(loader: Any, text: str, path: Path) -> None:
         depth += name.endswith("StartEvent") - name.endswith("EndEvent")
         if depth > MAX_DEPTH:
             raise ConfigError(f"{path}, line {line}: nested deeper than {MAX_DEPTH} levels.")
+        return event
+
+    return checked
 
 
 def _plain(

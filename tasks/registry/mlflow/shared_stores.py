@@ -18,7 +18,7 @@ from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import shared_address
 from tasks.registry.mlflow import sqlite_database
 from tasks.registry.mlflow.catalog import ALIAS
-from tasks.registry.mlflow.sqlite_reader import reader_of
+from tasks.registry.mlflow.sqlite_reader import StoredChampions, reader_of
 from tasks.registry.signing.version_check import check_stored
 from tasks.registry.signing.version_signature import trusted
 
@@ -84,11 +84,36 @@ def require_intact(pipeline: Pipeline, version: ModelVersion) -> None:
         check_stored(version, source, sqlite_database.artifacts_folder(pipeline.state, uri))
 
 
-def require_intact_champion(pipeline: Pipeline) -> None:
-    """Compare the champion, where there is one, with its signature; see `require_intact`."""
-    champion = champion_if_any(pipeline)
-    if champion is not None:
+def stored_champions(state: Path) -> StoredChampions | None:
+    """Return the champions of a local store by name; None where MLflow has to read them."""
+    uri = sqlite_database.tracking_address(state)
+    if (reader := reader_of(uri, state)) is not None:
+        with contextlib.suppress(sqlite3.Error):
+            return reader.champions(ALIAS)
+    return None
+
+
+def intact_champion(
+    pipeline: Pipeline, stored: StoredChampions | None = None
+) -> ModelVersion | None:
+    """Return the champion, where there is one, compared with its signature; see `require_intact`.
+
+    Parameters
+    ----------
+    stored
+        What `stored_champions` returned, so that many pipelines are read at once.
+    """
+    if stored is None:
+        found, source = pointed(pipeline), ""
+    else:
+        found, source = stored.get(pipeline.config.name, (None, ""))
+    champion = None if found is None else trusted(found)
+    if champion is not None and source:
+        uri = sqlite_database.tracking_address(pipeline.state)
+        check_stored(champion, source, sqlite_database.artifacts_folder(pipeline.state, uri))
+    elif champion is not None:
         require_intact(pipeline, champion)
+    return champion
 
 
 @lru_cache(maxsize=8)

@@ -18,6 +18,7 @@ from tasks.registry.packaging.provenance import PROCESS_TAG
 
 PROMOTIONS = "promotions"
 """Folder of the state folder with the journals of alias moves."""
+StoredChampions = dict[str, tuple[ModelVersion, str]]
 _DELETED = "Deleted_Internal"
 _WORKSPACE = "default"
 _PATIENCE_SECONDS = 20.0
@@ -49,6 +50,21 @@ class SqliteReader:
             ).fetchone()
             found = _versions(connection, name, version[0]) if version else ()
         return found[0] if found else None
+
+    def champions(self, alias: str) -> StoredChampions:
+        """Return name to the version that `alias` points to, with the address of its folder."""
+        with self._connection() as connection:
+            pointed = connection.execute(
+                "SELECT name, version, coalesce(storage_location, source, '') FROM model_versions "
+                "JOIN registered_model_aliases USING (workspace, name, version) "
+                "WHERE workspace = ? AND alias = ?",
+                (_WORKSPACE, alias),
+            ).fetchall()
+            return {
+                name: (found[0], source)
+                for name, number, source in pointed
+                if (found := _versions(connection, name, number))
+            }
 
     def version(self, name: str, version: str) -> ModelVersion | None:
         """Return one version; None without it."""

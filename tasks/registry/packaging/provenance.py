@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 PROCESS_TAG = "keepfit.process"
 
 
+@cache
 def keepfit_version() -> str:
     """Return the version of keepfit that is installed."""
     try:

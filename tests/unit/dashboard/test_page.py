@@ -205,6 +205,6 @@ def test_it_is_written_whole_from_real_ledgers(tmp_path: Path) -> None:
     assert write_dashboard(made, target, now=NOW) == target
 
     html = target.read_text(encoding="utf-8")
-    assert [p.name for p in target.parent.iterdir()] == ["index.html"]
+    assert [p.name for p in target.parent.glob("[!.]*")] == ["index.html"]
     write_dashboard(made, target, now=NOW, accounts=Listed(decisions))
     assert html == target.read_text(encoding="utf-8")
