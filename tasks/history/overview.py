@@ -34,8 +34,11 @@ from tasks.history.schedule import next_runs
 from tasks.history.series import points
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.manual_promotion import moved_unrecorded
-from tasks.registry.mlflow.shared_stores import intact_champion, stored_champions
-from tasks.registry.mlflow.sqlite_reader import StoredChampions
+from tasks.registry.mlflow.shared_stores import (
+    StoredChampions,
+    intact_champion,
+    stored_champions,
+)
 from tasks.scoring.quarantine_files import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")

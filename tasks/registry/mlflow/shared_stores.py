@@ -18,7 +18,8 @@ from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import shared_address
 from tasks.registry.mlflow import sqlite_database
 from tasks.registry.mlflow.catalog import ALIAS
-from tasks.registry.mlflow.sqlite_reader import StoredChampions, reader_of
+from tasks.registry.mlflow.sqlite_reader import StoredChampions as StoredChampions
+from tasks.registry.mlflow.sqlite_reader import reader_of
 from tasks.registry.signing.version_check import check_stored
 from tasks.registry.signing.version_signature import trusted
 
