@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.libraries import sa
+from tasks.ledger import coverage as window_coverage
+from tasks.ledger import decisions as recorded
 from tasks.ledger import (
-    change_marks,
     idempotency_keys,
     labels,
     outbox,
@@ -20,9 +21,7 @@ from tasks.ledger import (
     run_requests,
     single_flight,
 )
-from tasks.ledger import coverage as window_coverage
-from tasks.ledger import decisions as recorded
-from tasks.ledger.storage import answered_cells
+from tasks.ledger.storage import answered_cells, change_marks
 from tasks.ledger.storage.database import Database, address_of
 
 

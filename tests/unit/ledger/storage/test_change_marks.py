@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.ledger import change_marks
+from tasks.ledger.storage import change_marks
 from tests.histories import flights
 from tests.unit.ledger.made import opened
 
