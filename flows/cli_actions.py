@@ -12,9 +12,8 @@ from flows.commands import workplace
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
-from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.registry import manual_promotion, version_keys
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.open_pipeline import OpenPipeline, open_pipeline
 
 if TYPE_CHECKING:
     from tasks.base.monitoring_records import Decision
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from tasks.lineage.evidence_chain import Chain
     from tasks.monitoring.alerts import notification
     from tasks.plugins import versions
-    from tasks.registry.mlflow.store import Store
     from tasks.scoring import batches, row_explanation, version_predictions
     from tasks.training import interrupted_promotion
 else:
@@ -46,7 +44,7 @@ else:
 def promote_by_hand(file: Path | None, version: str) -> Decision:
     """Make a version champion, record it and send an alert."""
     with _steered(file) as pipeline:
-        decision = manual_promotion.promote_by_hand(pipeline, *_opened(pipeline), version)
+        decision = manual_promotion.promote_by_hand(pipeline, version)
         _report(pipeline, decision)
     return decision
 
@@ -54,25 +52,21 @@ def promote_by_hand(file: Path | None, version: str) -> Decision:
 def roll_back_by_hand(file: Path | None) -> Decision:
     """Let the former champion score again, record it and send an alert."""
     with _steered(file) as pipeline:
-        decision = manual_promotion.roll_back_by_hand(pipeline, *_opened(pipeline))
+        decision = manual_promotion.roll_back_by_hand(pipeline)
         _report(pipeline, decision)
     return decision
-
-
-def _opened(pipeline: Pipeline) -> tuple[Store, Ledger]:
-    return store_of(pipeline), ledger_of(pipeline)
 
 
 def sign_versions(file: Path | None, version: str) -> dict[str, object]:
     """Sign versions as they are stored."""
     with _steered(file) as pipeline:
-        return version_keys.sign_versions(pipeline, store_of(pipeline), version)
+        return version_keys.sign_versions(pipeline, version)
 
 
 def copy_version(file: Path | None, version: str, target: Path) -> dict[str, object]:
     """Copy a version's files, compared with its signature, into a new folder."""
     with _steered(file) as pipeline:
-        return version_keys.copy_version(pipeline, store_of(pipeline), version, target)
+        return version_keys.copy_version(pipeline, version, target)
 
 
 def rotate_key(file: Path | None) -> dict[str, object]:
@@ -80,15 +74,15 @@ def rotate_key(file: Path | None) -> dict[str, object]:
     if file is None:
         return version_keys.rotate_key()
     with _steered(file) as pipeline:
-        return version_keys.rotate_key(pipeline, store_of(pipeline))
+        return version_keys.rotate_key(pipeline)
 
 
 def load_estimator(file: Path | None, version: str | None) -> Any:
     """Return the champion, or another version, fitted, as scoring loads it."""
     with _steered(file) as pipeline:
-        found = batches.version_of(pipeline, store_of(pipeline), version)
+        found = batches.version_of(pipeline, version)
         versions.require_hooks(pipeline.config, pipeline.base, found)
-        return version_predictions.load_version(pipeline, store_of(pipeline), found)
+        return version_predictions.load_version(pipeline, found)
 
 
 def read_chain(file: Path | None, version: str | None) -> Chain:
@@ -100,7 +94,7 @@ def read_chain(file: Path | None, version: str | None) -> Chain:
 def explain_row(file: Path | None, row: str, version: str | None) -> RowExplanation:
     """Return each column's contribution to the prediction of one row."""
     with _steered(file) as pipeline:
-        return row_explanation.explain_row(pipeline, store_of(pipeline), row, version)
+        return row_explanation.explain_row(pipeline, row, version)
 
 
 def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:
@@ -111,16 +105,16 @@ def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:
 
 
 @contextlib.contextmanager
-def _steered(file: Path | None) -> Iterator[Pipeline]:
+def _steered(file: Path | None) -> Iterator[OpenPipeline]:
     turn_telemetry_off()
-    pipeline = load_pipeline(file)
+    pipeline = open_pipeline(load_pipeline(file))
     with workplace(pipeline):
         remember_pipeline(pipeline)
         with contextlib.suppress(Exception):
             # What another process left is no reason to fail; the next command tries again.
-            interrupted_promotion.record_interrupted(pipeline, ledger_of)
+            interrupted_promotion.record_interrupted(pipeline)
             if manual_promotion.moved_unrecorded(pipeline):
-                manual_promotion.record_moves(pipeline, *_opened(pipeline))
+                manual_promotion.record_moves(pipeline)
         yield pipeline
 
 

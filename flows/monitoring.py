@@ -9,7 +9,6 @@ from tasks.alert import tell_decided
 from tasks.base.command_results import MonitoringOutcome
 from tasks.base.errors import ContractError
 from tasks.base.monitoring_records import Cause
-from tasks.base.pipeline_file import Pipeline
 from tasks.monitor import (
     choose_windows,
     conclude_monitoring,
@@ -27,6 +26,7 @@ from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.windows.conclusion import stop_of
 from tasks.orchestration.current_run import run_id
 from tasks.orchestration.declarations import flow
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.score import find_champion
 from tasks.validate import admit_window
 
@@ -64,7 +64,7 @@ def monitoring(
 
 
 def _look_at(
-    plan: Pipeline, look: Look, seen: Sequence[MonitoringOutcome], stops: list[ContractError]
+    plan: OpenPipeline, look: Look, seen: Sequence[MonitoringOutcome], stops: list[ContractError]
 ) -> MonitoringOutcome:
     """Return the findings of one window; where its rows break their contract, the next goes on."""
     run = run_id()

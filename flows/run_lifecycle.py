@@ -28,7 +28,6 @@ from tasks.base.text.commands import working_on
 from tasks.base.text.redaction import errors_without
 from tasks.contracts.snapshot_check import start_checker, stop_checker
 from tasks.dashboard.refresh import refresh
-from tasks.ledger.ledger import ledger_of
 from tasks.models.execution import engines
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_error
@@ -38,7 +37,7 @@ from tasks.orchestration.current_run import deployment_id, is_scheduled, run_id,
 from tasks.orchestration.declarations import Parameters
 from tasks.orchestration.libraries import prefect_client
 from tasks.registry.manual_promotion import record_moves
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.open_pipeline import OpenPipeline, open_pipeline
 from tasks.training.interrupted_promotion import record_interrupted
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 @contextmanager
-def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[Cause]:
+def answerable(pipeline: OpenPipeline, flow: str, cause: Cause | None) -> Iterator[Cause]:
     """Yield why the flow runs; every ending is recorded and shown on keepfit's page."""
     # Failures of runs that keepfit started are reported from here, whether or not an automation of
     # Prefect does so too. Runs started by a person report their outcome in the terminal.
@@ -62,7 +61,7 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
     mark_running(pipeline.state, run, os.environ.get("PREFECT_API_URL", ""))
     _tried(lambda: _take_up(pipeline, flow, why, run))
     # Before another champion comes.
-    _tried(lambda: record_interrupted(pipeline, ledger_of))
+    _tried(lambda: record_interrupted(pipeline))
     if RUNNER_VARIABLE in os.environ:
         # Its imports overlap with this process's own.
         start_checker(keep=flow == "monitoring")
@@ -93,24 +92,24 @@ def answerable(pipeline: Pipeline, flow: str, cause: Cause | None) -> Iterator[C
             artifacts.wait()
             if flow != "training":
                 _tried(lambda: _compare(pipeline))
-            _tried(store_of(pipeline).reap)
-            _tried(lambda: record_moves(pipeline, store_of(pipeline), ledger_of(pipeline)))
+            _tried(pipeline.store.reap)
+            _tried(lambda: record_moves(pipeline))
             _show(pipeline)
 
 
-def pipeline_of_run(file: str, *, edited: bool = False) -> Pipeline:
+def pipeline_of_run(file: str, *, edited: bool = False) -> OpenPipeline:
     """Return the pipeline that a flow is to work on; see `pipeline_in_use`."""
     if deployment_id() and REGISTERED_VARIABLE not in os.environ:
         raise UsageError(
             f"The deployment of this run does not state which content of {file} it may run.",
             f"Make it anew: `keepfit deploy {file} --pool NAME`.",
         )
-    return pipeline_in_use(Path(file), edited=edited)
+    return open_pipeline(pipeline_in_use(Path(file), edited=edited))
 
 
-def _take_up(pipeline: Pipeline, flow: str, cause: Cause, run: str) -> None:
+def _take_up(pipeline: OpenPipeline, flow: str, cause: Cause, run: str) -> None:
     if cause.kind == "alarm":
-        ledger_of(pipeline).take_up(pipeline.config.name, cause.correlation, flow, run)
+        pipeline.ledger.take_up(pipeline.config.name, cause.correlation, flow, run)
 
 
 def _note_cancelled(pipeline: Pipeline, run: str, flow: str, cause: Cause) -> None:
@@ -127,7 +126,7 @@ def _compare(pipeline: Pipeline) -> None:
         name = pipeline.config.name
         with _client() as client:
             ended = unsuccessful_runs(client, [name], now - BACK, now).get(name, ())
-    report_outcomes(pipeline, ended, now)
+    report_outcomes(open_pipeline(pipeline, patience=20.0), ended, now)
 
 
 def _show(pipeline: Pipeline) -> None:

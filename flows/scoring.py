@@ -9,6 +9,7 @@ from tasks.base.monitoring_records import Cause
 from tasks.load import load_rows
 from tasks.orchestration.current_run import run_id
 from tasks.orchestration.declarations import flow
+from tasks.registry.open_pipeline import open_pipeline
 from tasks.score import find_champion, nothing_to_score, record_scoring, score_rows
 from tasks.training.row_windows import scope_of, with_overrides
 from tasks.validate import admit_rows
@@ -30,7 +31,7 @@ def scoring(
     `cause`: why; `everything`: score every row of the source; else those that have come since the
     last scoring.
     """
-    plan = with_overrides(pipeline_of_run(pipeline), input_path, output_path)
+    plan = open_pipeline(with_overrides(pipeline_of_run(pipeline), input_path, output_path))
     scope = scope_of(input_path, everything=everything)
     with answerable(plan, "scoring", cause) as why:
         champion = find_champion(plan)

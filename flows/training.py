@@ -12,10 +12,8 @@ from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.known_pipelines import pipeline_in_use
 from tasks.base.monitoring_records import Cause, PolicyDecision
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.training_records import Basis
 from tasks.evaluate import diagnose_training, draw_figures, evaluate_candidates
-from tasks.ledger.ledger import ledger_of
 from tasks.load import load_window, split_window
 from tasks.orchestration.current_run import run_id, skipped
 from tasks.orchestration.declarations import Parameters, flow
@@ -25,19 +23,19 @@ from tasks.promote import (
     find_training,
     judge_challenger,
     open_run,
-    outline_training,
     record_candidates,
     record_decisions,
     register_challenger,
 )
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.open_pipeline import OpenPipeline, open_pipeline
 from tasks.train import fit_candidates, refit_winner
 from tasks.training.single_training import admitted, hold_back
+from tasks.training.training_record import outline
 from tasks.validate import check_contract
 
 
 def _close_open_run(parameters: Parameters, run: str) -> None:
-    fail_open_run(pipeline_in_use(Path(parameters["pipeline"])), run)
+    fail_open_run(open_pipeline(pipeline_in_use(Path(parameters["pipeline"]))), run)
 
 
 @flow("training", run_name=named, on_unsuccessful=_close_open_run)
@@ -55,7 +53,7 @@ def training(
     plan = pipeline_of_run(pipeline)
     with (
         answerable(plan, "training", cause) as why,
-        admitted(plan, ledger_of(plan), store_of(plan), why, refit=refit) as answer,
+        admitted(plan, why, refit=refit) as answer,
     ):
         if not answer.retrain:
             tell_decided(plan, why.correlation)
@@ -65,14 +63,14 @@ def training(
         except NoNewerRowsError as error:
             if why.kind == "manual":
                 raise
-            waits = hold_back(plan, ledger_of(plan), why, error)
+            waits = hold_back(plan, why, error)
             tell_decided(plan, why.correlation)
             return skipped(waits.sentence)
         tell_decided(plan, why.correlation)
     return outcome
 
 
-def _train(plan: Pipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> TrainingOutcome:
+def _train(plan: OpenPipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> TrainingOutcome:
     began = monotonic()
     snapshot = load_window(plan, fresh=fresh, whole=why.kind == "manual")
     checking = check_contract.submit(plan, snapshot, fresh=fresh)
@@ -94,7 +92,7 @@ def _train(plan: Pipeline, why: Cause, fresh: bool, answer: PolicyDecision) -> T
     verdict = judge_challenger(plan, basis, results, assessment)
     winner = refit_winner(plan, basis, results, assessment, verdict)
     figures, runs = drawing.result(), recording.result()
-    draft = outline_training(plan, basis, results, assessment, verdict, runs, mlflow_run, run_id())
+    draft = outline(plan, basis, results, assessment, verdict, runs, mlflow_run, run_id())
     version = register_challenger(plan, basis, winner, assessment, figures, draft, runs, why)
     outcome = conclude_training(
         plan, basis, results, assessment, figures, draft, version, runs, diagnosing.result()

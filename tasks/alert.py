@@ -10,12 +10,12 @@ from tasks.base.monitoring_records import Cause, Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.base.training_records import SetAside
-from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.apprise_channel import Delivery
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents import run_failures
 from tasks.monitoring.incidents.contract_stops import record_set_aside, record_stop, to_tell
 from tasks.orchestration.declarations import task
+from tasks.registry.open_pipeline import OpenPipeline
 
 
 @task(name="send alert")
@@ -39,10 +39,10 @@ def note_failure(
 
 
 @task(name="send alerts of a run")
-def tell_decided(pipeline: Pipeline, correlation: str) -> int:
+def tell_decided(pipeline: OpenPipeline, correlation: str) -> int:
     """Report the decisions under one correlation, each once; return how many."""
     sent = 0
-    for decision in to_tell(pipeline, ledger_of(pipeline), correlation):
+    for decision in to_tell(pipeline, correlation):
         delivery = tell(pipeline, decision)
         sent += bool(delivery and delivery.sent)
     if sent:
@@ -52,7 +52,7 @@ def tell_decided(pipeline: Pipeline, correlation: str) -> int:
 
 @task(name="note stop")
 def note_stop(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     flow: str,
     cause: Cause,
     error: ContractError,
@@ -60,16 +60,16 @@ def note_stop(
 ) -> None:
     """Record that rows broke their contract, and send an alert."""
     now = datetime.now(UTC)
-    tell(pipeline, record_stop(pipeline, ledger_of(pipeline), flow, cause, error, prefect_run, now))
+    tell(pipeline, record_stop(pipeline, flow, cause, error, prefect_run, now))
 
 
 @task(name="note rows set aside")
 def note_set_aside(
-    pipeline: Pipeline, aside: SetAside, cause: Cause, prefect_run: str | None
+    pipeline: OpenPipeline, aside: SetAside, cause: Cause, prefect_run: str | None
 ) -> None:
     """Record that rows were set aside; send an alert unless the same rules were reported."""
     decision, is_new = record_set_aside(
-        pipeline, ledger_of(pipeline), aside, cause, prefect_run or "", datetime.now(UTC)
+        pipeline, aside, cause, prefect_run or "", datetime.now(UTC)
     )
     if is_new:
         tell(pipeline, decision)

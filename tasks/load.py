@@ -8,10 +8,10 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.base.source_notes import note_text
 from tasks.base.training_records import ModelVersion, Prepared, Snapshot, Split
-from tasks.ledger.ledger import ledger_of
 from tasks.models.execution.plugin_checks import check_hooks
 from tasks.orchestration.declarations import BRIEF, task
-from tasks.registry.mlflow.shared_stores import intact_champion, store_of
+from tasks.registry.mlflow.shared_stores import intact_champion
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.incremental import scored_since
 from tasks.training.interrupted_promotion import settled_champion
 from tasks.training.refit_candidacy import candidacy
@@ -35,10 +35,10 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
 
 @task(name="load rows to score", retried=BRIEF)
 def load_rows(
-    pipeline: Pipeline, champion: ModelVersion, cause: Cause, scope: ScoringScope
+    pipeline: OpenPipeline, champion: ModelVersion, cause: Cause, scope: ScoringScope
 ) -> Snapshot:
     """Read the rows to score into a snapshot: those of a file, all, or what is new."""
-    since = scored_since(pipeline, ledger_of(pipeline), champion) if scope == "new" else None
+    since = scored_since(pipeline, champion) if scope == "new" else None
     settled = cause.kind != "manual"
     snapshot = scoring_snapshot(pipeline, since, whole=scope == "file", settled=settled)
     for note in snapshot.findings:
@@ -49,11 +49,11 @@ def load_rows(
 
 @task(name="split window")
 def split_window(
-    pipeline: Pipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
+    pipeline: OpenPipeline, snapshot: Snapshot, answer: PolicyDecision, cause: Cause
 ) -> Prepared:
     """Decide each column's part, which rows are held out, and whether the champion is refitted."""
-    champion = settled_champion(pipeline, store_of(pipeline), snapshot.digest)
-    refit = candidacy(store_of(pipeline), champion, answer, strict=cause.kind == "manual")
+    champion = settled_champion(pipeline, snapshot.digest)
+    refit = candidacy(pipeline.store, champion, answer, strict=cause.kind == "manual")
     until = None if champion is None else champion.trained_until
     prepared = prepare(
         pipeline, snapshot, champion_until=until, refit=refit, reason=answer.training_reason

@@ -12,7 +12,6 @@ from tasks.base.runtime.progress import Step, report
 from tasks.base.text.commands import command
 from tasks.base.training_records import ContractResult, ModelVersion, Snapshot
 from tasks.dashboard.window_page import window_html
-from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.incidents.contract_stops import record_stop
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.shadow.challenger_trial import try_challenger
@@ -28,12 +27,12 @@ from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.open_pipeline import OpenPipeline
 
 
 @task(name="choose windows", retried=BRIEF)
 def choose_windows(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     champion: ModelVersion,
     cause: Cause,
     asked: str | None = None,
@@ -41,27 +40,25 @@ def choose_windows(
 ) -> Watch:
     """Return the requested windows, or all that have come since the last pass."""
     now = datetime.now(UTC)
-    watch = choose_looks(
-        pipeline, ledger_of(pipeline), champion, cause, now, asked=asked, every=every
-    )
+    watch = choose_looks(pipeline, champion, cause, now, asked=asked, every=every)
     if len(watch.looks) > 1:
         report(Step("windows", f"{len(watch.looks)} to look at, {watch.waiting} wait"))
     return watch
 
 
 @task(name="load monitored rows", retried=BRIEF)
-def load_monitored(pipeline: Pipeline, look: Look) -> Snapshot:
+def load_monitored(pipeline: OpenPipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
     report(Step("window", str(look.window or "all rows to score")))
-    snapshot = window_snapshot(pipeline, ledger_of(pipeline), look)
+    snapshot = window_snapshot(pipeline, look)
     report(Step("load", f"{snapshot.rows:,} rows"))
     return snapshot
 
 
 @task(name="measure drift", retried=PATIENT)
-def measure_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot) -> DriftResult:
+def measure_drift(pipeline: OpenPipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window with the champion's training rows, column by column."""
-    drift = drift_of(pipeline, ledger_of(pipeline), store_of(pipeline), look, snapshot)
+    drift = drift_of(pipeline, look, snapshot)
     report(Step("drift", drift.sentence))
     if drift.harm_sentence:
         report(Step("harm", drift.harm_sentence))
@@ -76,18 +73,10 @@ def draw_drift(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftR
 
 @task(name="judge window", retried=PATIENT)
 def judge_window(
-    pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult
+    pipeline: OpenPipeline, look: Look, snapshot: Snapshot, drift: DriftResult
 ) -> Findings:
     """Judge performance where labels have arrived, and the champion's probation."""
-    findings = judge(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        look,
-        snapshot,
-        drift,
-        datetime.now(UTC),
-    )
+    findings = judge(pipeline, look, snapshot, drift, datetime.now(UTC))
     for performance in findings.performance:
         report(Step("labels", performance.sentence))
     if findings.moved:
@@ -96,10 +85,10 @@ def judge_window(
 
 
 @task(name="measure gain", retried=PATIENT)
-def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings:
+def measure_gain(pipeline: OpenPipeline, look: Look, findings: Findings) -> Findings:
     """Measure what retraining would bring on newly labelled rows, at the end of a pass."""
     now = datetime.now(UTC)
-    findings = with_gain(pipeline, ledger_of(pipeline), store_of(pipeline), look, findings, now)
+    findings = with_gain(pipeline, look, findings, now)
     if findings.gain is not None:
         answer = weigh(pipeline.config.policy, findings.gain)
         report(Step("gain", gain_sentence(findings.gain, answer)))
@@ -108,7 +97,7 @@ def measure_gain(pipeline: Pipeline, look: Look, findings: Findings) -> Findings
 
 @task(name="conclude window", retried=PATIENT)
 def conclude_window(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     look: Look,
     snapshot: Snapshot,
     contract: ContractResult,
@@ -118,41 +107,25 @@ def conclude_window(
     """Record the findings on a window, on a page, in MLflow and in the ledger."""
     now = datetime.now(UTC)
     return conclude_look(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        look,
-        snapshot,
-        contract,
-        findings,
-        prefect_run,
-        now,
-        window_html,
+        pipeline, look, snapshot, contract, findings, prefect_run, now, window_html
     )
 
 
 @task(name="note stopped window", retried=PATIENT)
 def note_stopped_window(
-    pipeline: Pipeline, look: Look, error: ContractError, prefect_run: str
+    pipeline: OpenPipeline, look: Look, error: ContractError, prefect_run: str
 ) -> MonitoringOutcome:
     """Record that the rows of a window broke their contract."""
-    ledger, now = ledger_of(pipeline), datetime.now(UTC)
-    record_stop(pipeline, ledger, "monitoring", look.cause, error, prefect_run, now, look.window)
+    now = datetime.now(UTC)
+    record_stop(pipeline, "monitoring", look.cause, error, prefect_run, now, look.window)
     return stopped_look(pipeline, look, error.head)
 
 
 @task(name="judge shadow", retried=PATIENT)
-def judge_shadow(pipeline: Pipeline, watch: Watch) -> str:
+def judge_shadow(pipeline: OpenPipeline, watch: Watch) -> str:
     """Judge a version that predicts beside the champion; return the decision, if any."""
     look = watch.looks[-1]
-    decision = try_challenger(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        look.champion,
-        look.cause.correlation,
-        datetime.now(UTC),
-    )
+    decision = try_challenger(pipeline, look.champion, look.cause.correlation, datetime.now(UTC))
     if decision is None:
         return ""
     report(Step("shadow", decision.sentence))
@@ -161,12 +134,10 @@ def judge_shadow(pipeline: Pipeline, watch: Watch) -> str:
 
 @task(name="conclude monitoring", retried=PATIENT)
 def conclude_monitoring(
-    pipeline: Pipeline, watch: Watch, seen: tuple[MonitoringOutcome, ...]
+    pipeline: OpenPipeline, watch: Watch, seen: tuple[MonitoringOutcome, ...]
 ) -> MonitoringOutcome:
     """Apply the policy; record an alarm where windows call for action and were not reported."""
-    outcome = conclude_pass(
-        pipeline, ledger_of(pipeline), store_of(pipeline), watch, seen, datetime.now(UTC)
-    )
+    outcome = conclude_pass(pipeline, watch, seen, datetime.now(UTC))
     leave(
         "markdown",
         key=f"monitoring-{pipeline.key}",

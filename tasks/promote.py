@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tasks.base.command_results import TrainingOutcome
 from tasks.base.monitoring_records import Cause
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.base.training_records import (
     Assessment,
@@ -18,11 +17,10 @@ from tasks.base.training_records import (
     Verdict,
 )
 from tasks.evaluation.findings import Diagnosis
-from tasks.ledger.ledger import ledger_of
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import PATIENT, task
 from tasks.registry.gate.holdout_verdict import judge
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.tracking import training_runs
 from tasks.training.decisions import (
     earlier_refits,
@@ -38,62 +36,59 @@ from tasks.training.interrupted_promotion import (
     registered_once,
     unfinished_version,
 )
-from tasks.training.training_record import conclude, finished_training, outline
+from tasks.training.training_record import conclude, finished_training
 
 
 @task(name="find training")
 def find_training(
-    pipeline: Pipeline, basis: Basis, cause: Cause, fresh: bool = False
+    pipeline: OpenPipeline, basis: Basis, cause: Cause, fresh: bool = False
 ) -> TrainingOutcome | None:
     """Return the finished training of the same data, contract, settings and versions.
 
     Without one, a refit that has too few newer rows ends here. Where everything is to be computed
     anew, only what another run did while this one waited for it counts.
     """
-    ledger, store = ledger_of(pipeline), store_of(pipeline)
-    found = finished_training(pipeline, store, basis.prepared.key, cause.at if fresh else None)
+    found = finished_training(pipeline, basis.prepared.key, cause.at if fresh else None)
     if found is not None:
         report(Step("unchanged", f"trained already on {found.finished:%Y-%m-%d %H:%M} UTC"))
         # A process that was killed may have left its last step undone.
-        if not record_training(pipeline, ledger, store, basis, found, cause, found.seconds):
-            record_unchanged(pipeline, ledger, found, cause)
+        if not record_training(pipeline, basis, found, cause, found.seconds):
+            record_unchanged(pipeline, found, cause)
         forget_verdict(pipeline, found.key)
     elif not fresh:
-        require_news(pipeline, ledger, basis, cause)
+        require_news(pipeline, basis, cause)
     return found
 
 
 @task(name="open run", retried=PATIENT)
-def open_run(pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
+def open_run(pipeline: OpenPipeline, basis: Basis, prefect_run: str | None) -> str:
     """Start the training's MLflow run, with a link to the Prefect run."""
-    return training_runs.open_run(store_of(pipeline), pipeline, basis, prefect_run)
+    return training_runs.open_run(pipeline, basis, prefect_run)
 
 
 @task(name="record candidates", retried=PATIENT)
 def record_candidates(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
     run_id: str,
 ) -> dict[str, str]:
     """Log a child run for every candidate; return their ids by name."""
-    store = store_of(pipeline)
-    runs = training_runs.record_candidates(store, pipeline, basis, results, assessment, run_id)
+    runs = training_runs.record_candidates(pipeline, basis, results, assessment, run_id)
     report(Step("record", f"{len(runs)} candidates logged to MLflow"))
     return runs
 
 
 @task(name="judge challenger", retried=PATIENT)
 def judge_challenger(
-    pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
+    pipeline: OpenPipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Verdict:
     """Let the gate decide, on rows that neither champion nor challenger was trained on."""
-    store, challenger = store_of(pipeline), assessment.challenger
-    earlier = earlier_refits(pipeline, ledger_of(pipeline), basis.prepared.metric, challenger)
+    store, challenger = pipeline.store, assessment.challenger
+    earlier = earlier_refits(pipeline, basis.prepared.metric, challenger)
     verdict = judged_once(
         pipeline,
-        store,
         basis.prepared.key,
         challenger,
         lambda: judge(
@@ -110,24 +105,9 @@ def judge_challenger(
     return verdict
 
 
-def outline_training(
-    pipeline: Pipeline,
-    basis: Basis,
-    results: Sequence[CandidateResult],
-    assessment: Assessment,
-    verdict: Verdict,
-    runs: Mapping[str, str],
-    run_id: str,
-    prefect_run: str | None,
-) -> TrainingOutcome:
-    """Return the training's outcome, but for the model and what is written about it."""
-    store = store_of(pipeline)
-    return outline(pipeline, store, basis, results, assessment, verdict, runs, run_id, prefect_run)
-
-
 @task(name="register challenger", retried=PATIENT)
 def register_challenger(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     basis: Basis,
     winner: CandidateResult,
     assessment: Assessment,
@@ -137,23 +117,19 @@ def register_challenger(
     cause: Cause,
 ) -> ModelVersion:
     """Register the model, verify it, and move the alias if the gate promotes it."""
-    store, challenger = store_of(pipeline), assessment.challenger
     version = registered_once(
         pipeline,
-        store,
         basis.prepared.key,
-        training_decision(pipeline, store, basis, draft, cause),
+        training_decision(pipeline, basis, draft, cause),
         lambda: training_runs.register_challenger(
-            store,
             pipeline,
             basis,
             winner,
             assessment,
             draft.verdict,
-            runs[challenger],
+            runs[assessment.challenger],
             figures.importance,
-            recorded_versions(pipeline, ledger_of(pipeline))
-            - unfinished_version(pipeline, basis.prepared.key),
+            recorded_versions(pipeline) - unfinished_version(pipeline, basis.prepared.key),
         ),
     )
     report(Step("register", f"{version.name} v{version.version}"))
@@ -162,7 +138,7 @@ def register_challenger(
 
 @task(name="conclude training", retried=PATIENT)
 def conclude_training(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
@@ -174,16 +150,7 @@ def conclude_training(
 ) -> TrainingOutcome:
     """Write the report, end the MLflow run, keep the outcome."""
     outcome = conclude(
-        pipeline,
-        store_of(pipeline),
-        basis,
-        results,
-        assessment,
-        figures,
-        draft,
-        version,
-        runs,
-        diagnosis,
+        pipeline, basis, results, assessment, figures, draft, version, runs, diagnosis
     )
     leave(
         "link",
@@ -215,18 +182,15 @@ def _in_mlflow(outcome: TrainingOutcome) -> str:
 
 @task(name="record decisions", retried=PATIENT)
 def record_decisions(
-    pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
+    pipeline: OpenPipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
 ) -> None:
     """Record in the ledger that the training ended and what the gate decided."""
-    record_training(
-        pipeline, ledger_of(pipeline), store_of(pipeline), basis, outcome, cause, seconds
-    )
+    record_training(pipeline, basis, outcome, cause, seconds)
     forget_verdict(pipeline, outcome.key)
 
 
-def fail_open_run(pipeline: Pipeline, prefect_run: str) -> None:
+def fail_open_run(pipeline: OpenPipeline, prefect_run: str) -> None:
     """Mark the MLflow run that a failed flow left open."""
-    store = store_of(pipeline)
-    left = store.find_run({"keepfit.prefect_flow_run": prefect_run}, status="RUNNING")
+    left = pipeline.store.find_run({"keepfit.prefect_flow_run": prefect_run}, status="RUNNING")
     if left is not None:
-        store.finish_run(left.run_id, "FAILED")
+        pipeline.store.finish_run(left.run_id, "FAILED")

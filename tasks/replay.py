@@ -11,7 +11,7 @@ from tasks.backtest.run import conclude_replay, more_policies, prepare_replay
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.orchestration.declarations import task
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.open_pipeline import OpenPipeline
 
 if TYPE_CHECKING:
     from tasks.backtest.engine import Replay, State
@@ -59,15 +59,13 @@ def replay_window(
 
 @task(name="compare policies")
 def compare_policies(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     request: BacktestRequest,
     replay: Replay,
     states: Sequence[State],
     began: float,
 ) -> BacktestOutcome:
     """Compare the policies on the same rows, recommend one, write page and MLflow runs."""
-    outcome = conclude_replay(
-        pipeline, store_of(pipeline), request, replay, states, time.monotonic() - began
-    )
+    outcome = conclude_replay(pipeline, request, replay, states, time.monotonic() - began)
     report(Step("compare", f"{len(outcome.policies)} policies"))
     return outcome

@@ -8,16 +8,16 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.base.training_records import Assessment, Basis, CandidateResult, Verdict
 from tasks.orchestration.declarations import task
-from tasks.registry.mlflow.shared_stores import store_of
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.training.fits import fit_all, winner_of
 
 
 @task(name="fit candidates")
 def fit_candidates(
-    pipeline: Pipeline, basis: Basis, *, fresh: bool = False
+    pipeline: OpenPipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate side by side within the time budget; finished ones are reused."""
-    results = fit_all(pipeline, store_of(pipeline), basis, fresh=fresh)
+    results = fit_all(pipeline, basis, fresh=fresh)
     fitted = sum(result.status == "ok" for result in results)
     report(Step("fit", f"{fitted} of {len(results)} fitted, the baseline among them"))
     return results

@@ -9,8 +9,8 @@ from tasks.base.runtime.progress import Step, report
 from tasks.base.training_records import Admitted, ModelVersion, Snapshot
 from tasks.contracts.pipeline_check import check_pipeline, naming_changes
 from tasks.contracts.snapshot_check import held, require_passed
-from tasks.ledger.ledger import ledger_of
 from tasks.orchestration.declarations import BRIEF, task
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring import quarantine
 
 
@@ -31,7 +31,7 @@ def check_contract(pipeline: Pipeline, snapshot: Snapshot, *, fresh: bool = Fals
 
 @task(name="admit rows", retried=BRIEF)
 def admit_rows(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     snapshot: Snapshot,
     champion: ModelVersion,
     cause: Cause,
@@ -42,9 +42,7 @@ def admit_rows(
     Rows that break it are set aside in a file, and the others go on.
     """
     with naming_changes(snapshot.findings):
-        admitted = quarantine.admit_rows(
-            pipeline, ledger_of(pipeline), snapshot, champion, cause, scope
-        )
+        admitted = quarantine.admit_rows(pipeline, snapshot, champion, cause, scope)
     aside = admitted.aside
     kept = f"{aside.rows:,} of {aside.of:,} rows set aside: {aside.file}" if aside else ""
     report(Step("contract", kept or held(admitted.contract)))

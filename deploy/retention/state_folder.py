@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deploy.retention.versions import collect_registry, kept_versions
 from tasks.base.command_results import TrainingOutcome
@@ -31,10 +30,8 @@ from tasks.history.state_sizes import bytes_in
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.single_flight import Busy
 from tasks.ledger.training_outcomes import last_outcomes
+from tasks.registry.open_pipeline import OpenPipeline, open_pipeline
 from tasks.training.training_identity import fit_key
-
-if TYPE_CHECKING:
-    from tasks.ledger.ledger import Ledger
 
 _LOGGER = logging.getLogger(__name__)
 _LAST = 5
@@ -51,20 +48,19 @@ class Collected:
     postponed: str = ""  # why nothing was removed; empty when it was looked
 
 
-def collect(pipeline: Pipeline, now: datetime) -> Collected:
+def collect(pipeline: OpenPipeline, now: datetime) -> Collected:
     """Remove files of `pipeline` that are older than its `retention` and referred to by nothing."""
     # Nothing is removed while one of the state's runs is open. A training that starts meanwhile
     # waits.
     if not pipeline.work.is_dir():
         return Collected()
     try:
-        ledger = ledger_of(pipeline)
-        with ledger.flight(pipeline.config.name):
+        with pipeline.ledger.flight(pipeline.config.name):
             if open_runs(pipeline.state):
                 return Collected(postponed="a run is open")
             before = now - pipeline.config.retention
             outcomes = last_outcomes(pipeline.work, _ALL)
-            versions = _kept_versions(pipeline, ledger, outcomes, before)
+            versions = _kept_versions(pipeline, outcomes, before)
             kept = [*outcomes[:_LAST]]
             kept += [o for o in outcomes[_LAST:] if o.model and o.model.version in versions]
             items = size = 0
@@ -73,7 +69,7 @@ def collect(pipeline: Pipeline, now: datetime) -> Collected:
                 items += 1
                 _remove(path)
             taken = _mlflow_bytes(pipeline)
-            items += collect_registry(pipeline, ledger, versions, before, now)
+            items += collect_registry(pipeline, versions, before, now)
             return Collected(items, size + max(0, taken - _mlflow_bytes(pipeline)))
     except Busy:
         return Collected(postponed="a training runs")
@@ -104,10 +100,10 @@ def _mlflow_bytes(pipeline: Pipeline) -> int:
 
 
 def _kept_versions(
-    pipeline: Pipeline, ledger: Ledger, outcomes: Sequence[TrainingOutcome], before: datetime
+    pipeline: OpenPipeline, outcomes: Sequence[TrainingOutcome], before: datetime
 ) -> dict[str, str]:
     trained = [o.model.version for o in outcomes[:_LAST] if o.model is not None]
-    return kept_versions(pipeline, ledger, trained, before)
+    return kept_versions(pipeline, trained, before)
 
 
 def _removable(
@@ -191,7 +187,7 @@ def _main(parent: str, *files: str) -> None:
     now = datetime.now(UTC)
     for pipeline in pipelines:
         try:
-            done = collect(pipeline, now)
+            done = collect(open_pipeline(pipeline), now)
         except KeepfitError as error:
             _LOGGER.warning("%s: %s", pipeline.config.name, error)
         else:

@@ -12,15 +12,14 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from tasks.base.monitoring_records import Decision, decision_id, new_correlation
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.failpoints import reach
 from tasks.base.training_records import ModelVersion, Verdict
 from tasks.history.evidence import has_registry
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.probation.promotion_chain import MOVES, chain_of, moves_of
 from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK
-from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 
 _LOGGER = logging.getLogger(__name__)
 NEWEST = 5
@@ -28,14 +27,14 @@ _NONE = frozenset({"", "none"})
 
 
 def kept_versions(
-    pipeline: Pipeline, ledger: Ledger, trained: Iterable[str], before: datetime
+    pipeline: OpenPipeline, trained: Iterable[str], before: datetime
 ) -> dict[str, str]:
     """Return the versions that stay, with the first reason; older ones than `before` may go."""
     if not has_registry(pipeline):
         return {}
-    store, name = store_of(pipeline), pipeline.config.name
+    store, name = pipeline.store, pipeline.config.name
     champion, versions = store.pointed(name), store.versions(name)
-    moves = ledger.decisions(name, kinds=MOVES)
+    moves = pipeline.ledger.decisions(name, kinds=MOVES)
     chain = chain_of(champion.version, moves_of(moves)) if champion else None
     reasons = [
         ("champion", [champion.version] if champion else []),
@@ -45,7 +44,10 @@ def kept_versions(
         ("newest", [v.version for v in versions[:NEWEST]]),
         ("recent", [v.version for v in versions if not _is_old(v, before)]),
         ("trained", trained),
-        ("decided", [v for d in ledger.decisions(name, since=before) for v in named_by(d)]),
+        (
+            "decided",
+            [v for d in pipeline.ledger.decisions(name, since=before) for v in named_by(d)],
+        ),
     ]
     kept: dict[str, str] = {}
     for reason, found in reasons:
@@ -85,16 +87,16 @@ def named_by(decision: Decision) -> frozenset[str]:
 
 
 def collect_registry(
-    pipeline: Pipeline, ledger: Ledger, kept: Collection[str], before: datetime, now: datetime
+    pipeline: OpenPipeline, kept: Collection[str], before: datetime, now: datetime
 ) -> int:
     """Remove the versions of `pipeline` that are not `kept`, and old runs that hold none."""
     # Returns how many versions and runs went.
     if not has_registry(pipeline):
         return 0
-    store, name, gone = store_of(pipeline), pipeline.config.name, 0
+    store, name, gone = pipeline.store, pipeline.config.name, 0
     for version in store.versions(name):
         if version.version not in kept and _is_old(version, before):
-            gone += _collected(store, ledger, version, now)
+            gone += _collected(store, pipeline.ledger, version, now)
     families = (
         *store.families(name, before),
         *store.old_monitoring(name, before, {v.version for v in store.versions(name)}),

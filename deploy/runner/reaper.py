@@ -35,11 +35,12 @@ from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, marked_at, runner_of, unmark
 from tasks.base.servers.stack_file import stopped_at
 from tasks.base.utc_times import as_utc
-from tasks.ledger.ledger import each_ledger, ledger_of
+from tasks.ledger.ledger import each_ledger
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled
 from tasks.monitoring.incidents.run_outcomes import BACK, report_outcomes
 from tasks.orchestration.libraries import filters, objects, run_states
+from tasks.registry.open_pipeline import open_pipeline
 from tasks.training.interrupted_promotion import record_interrupted
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Reaper:
                 ended = found.get(name, ())
                 new = tuple(run for run in ended if f"{run.id} {run.kind}" not in self._reported)
                 if new or name in requested:
-                    number += report_outcomes(pipeline, new, now)
+                    number += report_outcomes(open_pipeline(pipeline, patience=20.0), new, now)
                     self._reported |= {f"{run.id} {run.kind}" for run in new}
         return number
 
@@ -258,12 +259,12 @@ class Reaper:
         for tag in run.tags:
             if (pipeline := self._pipelines.get(tag)) is not None:
                 reaped = _reaped(pipeline, run, flow, again)
-                ledger = ledger_of(pipeline)
-                record_interrupted(pipeline, ledger_of)
-                if ledger.record(reaped) and flow in WATCHED:
+                opened = open_pipeline(pipeline)
+                record_interrupted(opened)
+                if opened.ledger.record(reaped) and flow in WATCHED:
                     tell(pipeline, reaped)
                 # What the run had decided and died before it reported; nothing is reported twice.
-                made = ledger.decisions(pipeline.config.name, since=_since(run))
+                made = opened.ledger.decisions(pipeline.config.name, since=_since(run))
                 own = [d for d in reversed(made) if d.prefect_run == str(run.id)]
                 for decision in (d for d in own if d.kind not in ("reaped", "failed")):
                     tell(pipeline, decision)

@@ -17,6 +17,7 @@ from pathlib import Path
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import end_with, keep_private, turn_telemetry_off
+from tasks.registry.open_pipeline import open_pipeline
 from tasks.serving.delivery import deliver
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Deliveries:
         # Seconds of imports, in which a signal must be handled already.
         for pipeline in self._pipelines:
             try:
-                deliver(pipeline)
+                deliver(open_pipeline(pipeline))
             except KeepfitError as error:
                 self._warn(pipeline.config.name, str(error))
             except OSError as error:

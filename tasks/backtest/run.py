@@ -27,6 +27,7 @@ from tasks.base.text.durations import format_duration
 from tasks.base.training_records import Record
 from tasks.models.execution.engines import side_by_side
 from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.training.training_identity import fit_key
 
 
@@ -116,8 +117,7 @@ def more_policies(replay: Replay, states: Sequence[State]) -> tuple[State, ...]:
 
 
 def conclude_replay(
-    pipeline: Pipeline,
-    store: Store,
+    pipeline: OpenPipeline,
     request: BacktestRequest,
     replay: Replay,
     states: Sequence[State],
@@ -162,7 +162,7 @@ def conclude_replay(
     file = folder_of(pipeline) / "index.html"
     outcome = outcome.model_copy(update={"report": str(file)})
     write_whole(file, page.render_page(outcome))
-    return outcome.model_copy(update={"mlflow_run_id": record(store, outcome)})
+    return outcome.model_copy(update={"mlflow_run_id": record(pipeline.store, outcome)})
 
 
 def record(store: Store, outcome: BacktestOutcome) -> str:

@@ -16,22 +16,15 @@ from tasks.base.monitoring_records import (
 )
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.training_records import ModelVersion
-from tasks.ledger.ledger import Ledger
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.policy.retraining import decide
 from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.policy.triggers import watched
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 
 
 def admit(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
-    cause: Cause,
-    now: datetime,
-    *,
-    refit: bool = False,
+    pipeline: OpenPipeline, cause: Cause, now: datetime, *, refit: bool = False
 ) -> PolicyDecision:
     """Return whether a training for `cause` is done now; a refusal is recorded.
 
@@ -43,18 +36,16 @@ def admit(
         Whether a refit of the champion is requested.
     """
     name = pipeline.config.name
-    earlier = ledger.decisions(name, kinds=("monitored", "trained"))
-    champion = store.champion(name) if cause.kind == "alarm" else None
+    earlier = pipeline.ledger.decisions(name, kinds=("monitored", "trained"))
+    champion = pipeline.store.champion(name) if cause.kind == "alarm" else None
     flags = watched(earlier, champion).flags() if champion is not None else ()
     known = handled(earlier, cause)
     if cause.kind == "alarm":
-        decision = answer_alarm(
-            pipeline, ledger, flags, cause.window, earlier, champion, now, known
-        )
+        decision = answer_alarm(pipeline, flags, cause.window, earlier, champion, now, known)
     else:
-        decision = answer(pipeline, ledger, cause.kind, flags, earlier, champion, now, known)
+        decision = answer(pipeline, cause.kind, flags, earlier, champion, now, known)
     if not decision.retrain:
-        record_skip(pipeline, ledger, cause, decision, now)
+        record_skip(pipeline, cause, decision, now)
         return decision
     last = LastTraining.of(earlier)
     kind = choose_kind(
@@ -64,8 +55,7 @@ def admit(
 
 
 def answer(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     cause: CauseKind,
     flags: Sequence[WindowFlag],
     earlier: Sequence[Decision],
@@ -81,7 +71,7 @@ def answer(
         now=now,
         windows=flags,
         last_training=last,
-        new_rows=_new_rows(pipeline, ledger, earlier, champion),
+        new_rows=_new_rows(pipeline, earlier, champion),
         # The caller holds the flight, or only asks whether to request.
         running=False,
         handled=handled,
@@ -90,8 +80,7 @@ def answer(
 
 
 def answer_alarm(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     flags: Sequence[WindowFlag],
     window: Window | None,
     earlier: Sequence[Decision],
@@ -103,11 +92,11 @@ def answer_alarm(
 
     A pass that catches up judges windows in order, as if each had been watched in time.
     """
-    latest = answer(pipeline, ledger, "alarm", flags, earlier, champion, now, handled)
+    latest = answer(pipeline, "alarm", flags, earlier, champion, now, handled)
     if latest.retrain or window is None or latest.withheld not in {"not asked", "persistence"}:
         return latest
     before = [flag for flag in flags if flag.window and flag.window.start <= window.start]
-    then = answer(pipeline, ledger, "alarm", before, earlier, champion, now, handled)
+    then = answer(pipeline, "alarm", before, earlier, champion, now, handled)
     return then if then.retrain else latest
 
 
@@ -126,7 +115,7 @@ def last_training(pipeline: Pipeline, earlier: Sequence[Decision]) -> datetime |
 
 
 def _new_rows(
-    pipeline: Pipeline, ledger: Ledger, earlier: Sequence[Decision], champion: ModelVersion | None
+    pipeline: OpenPipeline, earlier: Sequence[Decision], champion: ModelVersion | None
 ) -> int | None:
     """Return how many rows that were predicted are newer than the last training's."""
     if not pipeline.config.policy.min_new_rows:
@@ -135,7 +124,7 @@ def _new_rows(
     if until is None:
         return None
     later = Window(start=until, end=datetime(9999, 1, 1, tzinfo=UTC))
-    return ledger.coverage(pipeline.config.name, later).rows
+    return pipeline.ledger.coverage(pipeline.config.name, later).rows
 
 
 def _learned_until(earlier: Sequence[Decision], champion: ModelVersion | None) -> datetime | None:
@@ -156,7 +145,7 @@ def seen_until(earlier: Sequence[Decision]) -> datetime | None:
 
 
 def record_skip(
-    pipeline: Pipeline, ledger: Ledger, cause: Cause, decision: PolicyDecision, now: datetime
+    pipeline: OpenPipeline, cause: Cause, decision: PolicyDecision, now: datetime
 ) -> Decision:
     """Record that a requested training was not done."""
     name = pipeline.config.name
@@ -171,5 +160,5 @@ def record_skip(
         window=cause.window,
         evidence={"withheld": decision.withheld, "cause": cause.model_dump(mode="json")},
     )
-    ledger.record(skipped)
+    pipeline.ledger.record(skipped)
     return skipped

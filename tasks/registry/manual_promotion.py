@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tasks.base.errors import InfrastructureError
 from tasks.base.monitoring_records import Decision, decision_id
@@ -12,36 +12,33 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.registry.alias.champion_alias import Moved
 from tasks.registry.alias.journal import Intent, unrecorded
 from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
-
-if TYPE_CHECKING:
-    from tasks.ledger.ledger import Ledger
-    from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 
 
-def promote_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger, version: str) -> Decision:
+def promote_by_hand(pipeline: OpenPipeline, version: str) -> Decision:
     """Let `version` score from now on; raises EvidenceError when it was never verified."""
     try:
-        moved = store.promote_by_hand(pipeline.config.name, version.removeprefix("v"))
+        moved = pipeline.store.promote_by_hand(pipeline.config.name, version.removeprefix("v"))
     finally:
-        record_moves(pipeline, store, ledger)
+        record_moves(pipeline)
     return _decided(pipeline, moved, "promote")
 
 
-def roll_back_by_hand(pipeline: Pipeline, store: Store, ledger: Ledger) -> Decision:
+def roll_back_by_hand(pipeline: OpenPipeline) -> Decision:
     """Let the version score again that the champion replaced; raises where there is none."""
     try:
-        moved = store.rollback(pipeline.config.name)
+        moved = pipeline.store.rollback(pipeline.config.name)
     finally:
         # Where nothing is left to do, a killed process may have done it.
-        record_moves(pipeline, store, ledger)
+        record_moves(pipeline)
     return _decided(pipeline, moved, "rollback")
 
 
-def record_moves(pipeline: Pipeline, store: Store, ledger: Ledger) -> None:
+def record_moves(pipeline: OpenPipeline) -> None:
     """Record moves by hand that the ledger lacks: their processes were killed before they could."""
-    for file, intent in unrecorded(store.state / PROMOTIONS, pipeline.config.name):
-        version = store.found(intent.name, intent.version)
-        ledger.record(_decision(pipeline, intent, version.run_id if version else ""))
+    for file, intent in unrecorded(pipeline.store.state / PROMOTIONS, pipeline.config.name):
+        version = pipeline.store.found(intent.name, intent.version)
+        pipeline.ledger.record(_decision(pipeline, intent, version.run_id if version else ""))
         file.unlink(missing_ok=True)
 
 

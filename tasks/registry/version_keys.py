@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasks.base.errors import ModelRefusedError, UsageError
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.commands import command
 from tasks.base.training_records import ModelVersion
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.signing import keys
 from tasks.registry.signing.version_signature import SIGNATURE_TAG
-
-if TYPE_CHECKING:
-    from tasks.registry.mlflow.store import Store
 
 ALL = "all"
 
@@ -38,21 +34,21 @@ def distrust_key(key: str) -> dict[str, object]:
     return {"distrusted": key, "removed": keys.distrust(key)}
 
 
-def sign_versions(pipeline: Pipeline, store: Store, version: str) -> dict[str, object]:
+def sign_versions(pipeline: OpenPipeline, version: str) -> dict[str, object]:
     """Sign by this host's key `version`, thereby accepted, or ``all`` signed by a trusted key."""
     # Raises UsageError when there is no such version; ModelRefusedError when the one that is named
     # is not what was signed or registered.
     if version != ALL:
-        found = _named(pipeline, store, version)
-        store.sign_version(found)
+        found = _named(pipeline, version)
+        pipeline.store.sign_version(found)
         return {"key": keys.own_key(), "signed": [found.version], "refused": {}}
     signed, refused = [], {}
-    for one in store.versions(pipeline.config.name):
+    for one in pipeline.store.versions(pipeline.config.name):
         if SIGNATURE_TAG not in one.tags:
             refused[one.version] = "It was never signed: accept it by its number."
             continue
         try:
-            store.sign_version(one)
+            pipeline.store.sign_version(one)
         except ModelRefusedError as error:
             refused[one.version] = error.message
         else:
@@ -60,16 +56,16 @@ def sign_versions(pipeline: Pipeline, store: Store, version: str) -> dict[str, o
     return {"key": keys.own_key(), "signed": signed, "refused": refused}
 
 
-def copy_version(pipeline: Pipeline, store: Store, version: str, target: Path) -> dict[str, object]:
+def copy_version(pipeline: OpenPipeline, version: str, target: Path) -> dict[str, object]:
     """Copy the files of a version, compared with its signature, into the new folder `target`."""
-    found = _named(pipeline, store, version)
-    store.copy_version(found, target)
+    found = _named(pipeline, version)
+    pipeline.store.copy_version(found, target)
     return {"model": found.name, "version": found.version, "folder": str(target)}
 
 
-def _named(pipeline: Pipeline, store: Store, version: str) -> ModelVersion:
+def _named(pipeline: OpenPipeline, version: str) -> ModelVersion:
     name = pipeline.config.name
-    found = store.found(name, version.removeprefix("v"))
+    found = pipeline.store.found(name, version.removeprefix("v"))
     if found is None:
         raise UsageError(
             f"{name} has no version {version}.",
@@ -78,11 +74,11 @@ def _named(pipeline: Pipeline, store: Store, version: str) -> ModelVersion:
     return found
 
 
-def rotate_key(pipeline: Pipeline | None = None, store: Store | None = None) -> dict[str, object]:
-    """Sign by a new key from now on, and the versions of `pipeline` in `store` again."""
+def rotate_key(pipeline: OpenPipeline | None = None) -> dict[str, object]:
+    """Sign by a new key from now on, and the versions of `pipeline` again."""
     # The former key stays trusted, as other pipelines' versions are signed by it.
     former, _ = keys.rotate()
     found: dict[str, object] = {"key": keys.own_key(), "signed": [], "refused": {}}
-    if pipeline is not None and store is not None:
-        found = sign_versions(pipeline, store, ALL)
+    if pipeline is not None:
+        found = sign_versions(pipeline, ALL)
     return {**found, "former": former}

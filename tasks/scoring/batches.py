@@ -17,8 +17,8 @@ from tasks.base.settings.scoring import ParquetSink, Sink
 from tasks.base.text.commands import command
 from tasks.base.training_records import ContractResult, ModelVersion, Schema, Snapshot
 from tasks.contracts.contract_files import known_contract
-from tasks.ledger.ledger import Ledger
 from tasks.ledger.training_outcomes import last_outcomes
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.incremental import record_recovered
 from tasks.scoring.prediction_parts import PredictionParts, predicted_parts
 from tasks.scoring.sinks import write_predictions
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from tasks.registry.mlflow.store import Store
 
 
-def champion_of(pipeline: Pipeline, store: Store) -> ModelVersion:
+def champion_of(pipeline: OpenPipeline) -> ModelVersion:
     """Return the champion; raises UsageError when there is none yet."""
-    champion = store.champion(pipeline.config.name)
+    champion = pipeline.store.champion(pipeline.config.name)
     if champion is None:
-        raise _no_champion(pipeline, store)
+        raise _no_champion(pipeline)
     return champion
 
 
@@ -44,12 +44,12 @@ def challenger_of(store: Store, champion: ModelVersion) -> ModelVersion | None:
     return next((v for v in newest if int(v.version) > int(champion.version)), None)
 
 
-def version_of(pipeline: Pipeline, store: Store, version: str | None) -> ModelVersion:
+def version_of(pipeline: OpenPipeline, version: str | None) -> ModelVersion:
     """Return a version, with or without a leading `v`, or the champion; UsageError when absent."""
     if version is None:
-        return champion_of(pipeline, store)
+        return champion_of(pipeline)
     number = version.removeprefix("v")
-    found = store.version(pipeline.config.name, number)
+    found = pipeline.store.version(pipeline.config.name, number)
     if found is None:
         raise UsageError(
             f"{pipeline.config.name} has no version {number}.",
@@ -58,9 +58,9 @@ def version_of(pipeline: Pipeline, store: Store, version: str | None) -> ModelVe
     return found
 
 
-def _no_champion(pipeline: Pipeline, store: Store) -> UsageError:
+def _no_champion(pipeline: OpenPipeline) -> UsageError:
     name, train = pipeline.config.name, command("run", file=pipeline.path)
-    left = [v.version for v in store.versions(name)]
+    left = [v.version for v in pipeline.store.versions(name)]
     if not left and not last_outcomes(pipeline.work, 1):
         return UsageError(
             f"{name} has no champion yet, so there is nothing to score with.",
@@ -75,9 +75,7 @@ def _no_champion(pipeline: Pipeline, store: Store) -> UsageError:
 
 
 def score_batch(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     snapshot: Snapshot,
     contract: ContractResult,
     champion: ModelVersion,
@@ -92,9 +90,9 @@ def score_batch(
     # where a person `named` the output.
     with temporary_folder(private_folder(pipeline.work)) as folder:
         predicted = predicted_parts(
-            pipeline, store, snapshot, champion, folder, _known_categories(pipeline)
+            pipeline, snapshot, champion, folder, _known_categories(pipeline)
         )
-        written = ledger.write_predictions(
+        written = pipeline.ledger.write_predictions(
             pipeline.config.name,
             zip(predicted.frames(), predicted.rows(), strict=True),
             champion.roles,
@@ -105,9 +103,7 @@ def score_batch(
         )
         reach("scoring.sink.before")
         if newcomers:
-            output, sent = send_newcomers(
-                pipeline, ledger, store, snapshot, champion, predicted, named=named
-            )
+            output, sent = send_newcomers(pipeline, snapshot, champion, predicted, named=named)
         else:
             sink = _sink(pipeline, snapshot.digest, newcomers=False)
             output, sent = _written(
@@ -147,22 +143,20 @@ def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) 
 
 
 def score_nothing(
-    pipeline: Pipeline, store: Store, snapshot: Snapshot, champion: ModelVersion
+    pipeline: OpenPipeline, snapshot: Snapshot, champion: ModelVersion
 ) -> ScoringOutcome:
     """Write an output without rows, with the columns that rows would have; not into a table."""
     outcome = nothing_new(pipeline, snapshot, champion)
     sink = _sink(pipeline, snapshot.digest, newcomers=False)
     if sink.kind == "sql":
         return outcome
-    empty = iter([empty_predictions(pipeline, store, snapshot, champion)])
+    empty = iter([empty_predictions(pipeline, snapshot, champion)])
     output, _ = _written(empty, sink, pipeline.base)
     return outcome.model_copy(update={"output": output, "written": 0})
 
 
 def send_newcomers(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     snapshot: Snapshot,
     champion: ModelVersion,
     predicted: PredictionParts,
@@ -174,25 +168,24 @@ def send_newcomers(
     # that one which the sink had after all is there once. This batch counts as sent when it is
     # recorded. Returns where it went, and how many rows of it.
     name = pipeline.config.name
-    for pending in ledger.unsent(name):
+    for pending in pipeline.ledger.unsent(name):
         if named or pending.batch == snapshot.digest:
             continue
         version, found = champion, predicted
         if pending.version != champion.version:
-            version = store.version(name, pending.version) or champion
-            found = predicted_parts(pipeline, store, snapshot, version, predicted.files[0].parent)
-        output, rows = _send(pipeline, ledger, version.roles, found, pending.batch, pending.version)
-        record_recovered(ledger, name, pending.batch, version, output, rows)
+            version = pipeline.store.version(name, pending.version) or champion
+            found = predicted_parts(pipeline, snapshot, version, predicted.files[0].parent)
+        output, rows = _send(pipeline, version.roles, found, pending.batch, pending.version)
+        record_recovered(pipeline.ledger, name, pending.batch, version, output, rows)
     output, rows = _send(
-        pipeline, ledger, champion.roles, predicted, snapshot.digest, champion.version, named=named
+        pipeline, champion.roles, predicted, snapshot.digest, champion.version, named=named
     )
     reach("scoring.sink.after")
     return output, rows
 
 
 def _send(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     roles: Schema,
     predicted: PredictionParts,
     batch: str,
@@ -200,7 +193,9 @@ def _send(
     *,
     named: bool = False,
 ) -> tuple[str, int]:
-    held = list(ledger.in_batch(pipeline.config.name, predicted.rows(), roles, batch, version))
+    held = list(
+        pipeline.ledger.in_batch(pipeline.config.name, predicted.rows(), roles, batch, version)
+    )
     if not any(mask.any() for mask in held):
         return "", 0
     sent = predicted.best(pipeline.config.scoring.top_k, held)

@@ -17,6 +17,7 @@ from tasks.base.training_records import ModelVersion, Snapshot
 from tasks.base.utc_times import as_utc, latest_believed
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table
+from tasks.registry.open_pipeline import OpenPipeline
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 DATA_DIGEST_TAG = "keepfit.data_digest"
 
 
-def scored_since(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> datetime | None:
+def scored_since(pipeline: OpenPipeline, champion: ModelVersion) -> datetime | None:
     """Return from when on rows are read for a scheduled scoring; None reads all."""
     # One monitoring window before the newest scored row, so that rows that came late are scored
     # too; the ledger records which were. Before the first scoring: from the end of the champion's
@@ -35,10 +36,10 @@ def scored_since(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> 
     name = pipeline.config.name
     now = datetime.now(UTC)
     # A row dated in the future must not hide what comes before its time.
-    oldest, newest = ledger.ends(name, until=latest_believed(now))
+    oldest, newest = pipeline.ledger.ends(name, until=latest_believed(now))
     if oldest is None or newest is None:
         return champion.trained_until
-    pending = [batch.oldest for batch in ledger.unsent(name) if batch.oldest is not None]
+    pending = [batch.oldest for batch in pipeline.ledger.unsent(name) if batch.oldest is not None]
     return min([max(oldest, min(newest, now) - pipeline.config.monitoring.window), *pending])
 
 
@@ -63,14 +64,14 @@ def learned_rows(
 
 
 def record_batch(
-    pipeline: Pipeline, ledger: Ledger, outcome: ScoringOutcome, cause: Cause, prefect_run: str
+    pipeline: OpenPipeline, outcome: ScoringOutcome, cause: Cause, prefect_run: str
 ) -> None:
     """Record the batch of a scoring; the same batch of the same version is recorded once."""
     # Until then the batch counts as one that the sink may lack: where the process is killed before,
     # the next scoring sends it again and records it, with the rows that the killed one had written.
     name = pipeline.config.name
     new = outcome.ledger_new
-    if not new and outcome.batch in {pending.batch for pending in ledger.unsent(name)}:
+    if not new and outcome.batch in {pending.batch for pending in pipeline.ledger.unsent(name)}:
         new = outcome.written or 0
     aside = tuple(map(note_text, outcome.aside))
     if outcome.scope == "new":
@@ -79,7 +80,7 @@ def record_batch(
         scored = f"{outcome.rows:,} rows scored by v{outcome.version}, {new:,} of them new"
     sentence = f"{'. '.join((scored, *aside))}."
     page = prefect_run_page(pipeline.state, prefect_run)
-    ledger.record(
+    pipeline.ledger.record(
         Decision(
             id=decision_id(name, "scored", outcome.batch, outcome.version, *aside),
             pipeline=name,
@@ -105,7 +106,7 @@ def record_batch(
             links={"prefect": page} if page else {},
         )
     )
-    ledger.sent(name, outcome.batch)
+    pipeline.ledger.sent(name, outcome.batch)
 
 
 def record_recovered(

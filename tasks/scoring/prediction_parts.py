@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.libraries import pa, pd
 from tasks.base.training_records import ModelVersion, Snapshot
 from tasks.data.snapshots import places_of, read_frame
 from tasks.plugins.versions import require_hooks
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.predictions import ScoringCounts, best, score_frame
 from tasks.scoring.version_predictions import load_version, scored_columns
 
@@ -52,8 +51,7 @@ class PredictionParts:
 
 
 def predicted_parts(
-    pipeline: Pipeline,
-    store: Store,
+    pipeline: OpenPipeline,
     snapshot: Snapshot,
     version: ModelVersion,
     folder: Path,
@@ -62,7 +60,7 @@ def predicted_parts(
     """Predict every row of `snapshot`, part by part, into files in `folder`."""
     # Of a ranking there is one part: a row's rank is among all of its group.
     require_hooks(pipeline.config, pipeline.base, version)
-    roles, model = version.roles, load_version(pipeline, store, version)
+    roles, model = version.roles, load_version(pipeline, version)
     columns = tuple(c for c in scored_columns(roles) if c in snapshot.kinds)
     places = places_of(snapshot)
     counts = ScoringCounts(rows=0)

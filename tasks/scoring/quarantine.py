@@ -34,7 +34,7 @@ from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import accept_command, describe, require_passed, score_command
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
-from tasks.ledger.ledger import Ledger
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.incomplete_files import lacking_files
 from tasks.scoring.incremental import learned_rows
 from tasks.scoring.quarantine_files import Kept, all_kept, folder_of, mark_scored, waiting
@@ -45,8 +45,7 @@ WHOLE = 0.5
 
 
 def admit_rows(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     snapshot: Snapshot,
     champion: ModelVersion,
     cause: Cause,
@@ -63,11 +62,11 @@ def admit_rows(
         return Admitted(snapshot=snapshot, contract=result)
     skipped = np.zeros(snapshot.rows, dtype=bool)
     judged = np.arange(snapshot.rows, dtype=np.int64)
-    _settle(pipeline, ledger, champion)
+    _settle(pipeline, champion)
     if scope == "new" and snapshot.rows:
         if cause.kind != "manual":
             skipped = _set_aside_before(pipeline, snapshot)
-        known = _scored_before(pipeline, ledger, snapshot, champion)
+        known = _scored_before(pipeline, snapshot, champion)
         if not (known | skipped).all():
             skipped = skipped | (learned_rows(pipeline, snapshot, champion) & ~known)
         judged = np.flatnonzero(~skipped & ~known)
@@ -253,7 +252,7 @@ def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
     return mask
 
 
-def _settle(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> None:
+def _settle(pipeline: OpenPipeline, champion: ModelVersion) -> None:
     """Take down that rows wait no longer that were fixed at their source and scored since."""
     roles = champion.roles
     if not roles.id_columns:
@@ -263,7 +262,7 @@ def _settle(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion) -> None:
         if table is None or not {*roles.id_columns} <= {*table.column_names}:
             continue
         rows = table.select([c for c in table.column_names if c in _keys(roles)]).to_pandas()
-        if ledger.predicted_before(pipeline.config.name, rows, roles, None).all():
+        if pipeline.ledger.predicted_before(pipeline.config.name, rows, roles, None).all():
             mark_scored(pipeline, kept.aside.file)
 
 
@@ -271,9 +270,7 @@ def _keys(roles: Schema) -> set[str]:
     return {*roles.id_columns, *([roles.time_column] if roles.time_column else [])}
 
 
-def _scored_before(
-    pipeline: Pipeline, ledger: Ledger, snapshot: Snapshot, champion: ModelVersion
-) -> Mask:
+def _scored_before(pipeline: OpenPipeline, snapshot: Snapshot, champion: ModelVersion) -> Mask:
     roles = champion.roles
     wanted = [*(roles.id_columns or roles.features)]
     if roles.time_column and not roles.id_columns:
@@ -281,7 +278,7 @@ def _scored_before(
     if not set(wanted) <= set(snapshot.kinds):
         return np.zeros(snapshot.rows, dtype=bool)
     frame = read_frame(snapshot.path, columns=list(dict.fromkeys(wanted)))
-    return ledger.predicted_before(pipeline.config.name, frame, roles, snapshot.start)
+    return pipeline.ledger.predicted_before(pipeline.config.name, frame, roles, snapshot.start)
 
 
 def _without(pipeline: Pipeline, snapshot: Snapshot, skipped: Mask) -> Snapshot:

@@ -10,7 +10,6 @@ import numpy as np
 
 from tasks.base.arrays import spread
 from tasks.base.errors import UsageError
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Schema
@@ -19,7 +18,7 @@ from tasks.evaluation.explanation.shap_values import RowExplanation, explain_fra
 from tasks.models.execution.child_calls import call
 from tasks.models.persistence.skops_io import load_model
 from tasks.plugins.versions import require_hooks
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.batches import version_of
 from tasks.training.row_windows import scoring_snapshot
 
@@ -29,15 +28,13 @@ if TYPE_CHECKING:
 _BACKGROUND = 200
 
 
-def explain_row(
-    pipeline: Pipeline, store: Store, row: str, version: str | None = None
-) -> RowExplanation:
+def explain_row(pipeline: OpenPipeline, row: str, version: str | None = None) -> RowExplanation:
     """Return which columns pushed the prediction of one row of the scoring source."""
     # `row` is its id, of several id columns the values joined by commas in the file's order, or
     # without any its place in the source, from 0 on. Raises UsageError when there is no such
     # version or row; ModelRefusedError when the version needs a hook that the pipeline file does
     # not name.
-    explained = version_of(pipeline, store, version)
+    explained = version_of(pipeline, version)
     require_hooks(pipeline.config, pipeline.base, explained)
     snapshot = scoring_snapshot(pipeline)
     ids = [c for c in explained.roles.id_columns if c in snapshot.kinds]
@@ -49,7 +46,7 @@ def explain_row(
         np.save(positions, others)
         found = call(
             explain,
-            model=store.model_file(explained),
+            model=pipeline.store.model_file(explained),
             digest=explained.model_digest,
             snapshot=snapshot.path,
             roles=explained.roles.running(own),

@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Schema, Snapshot
 from tasks.data.snapshots import places_of, read_frame
 from tasks.plugins.versions import require_hooks
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.predictions import score_frame
 
 if TYPE_CHECKING:
@@ -28,14 +27,13 @@ class Predicted:
     rows: pd.DataFrame
 
 
-def load_version(pipeline: Pipeline, store: Store, version: ModelVersion) -> Any:
+def load_version(pipeline: OpenPipeline, version: ModelVersion) -> Any:
     """Return the fitted pipeline of `version`, its signature checked first."""
-    return store.load(version, OwnCode.of(pipeline.config.hooks, pipeline.base))
+    return pipeline.store.load(version, OwnCode.of(pipeline.config.hooks, pipeline.base))
 
 
 def predictions_of(
-    pipeline: Pipeline,
-    store: Store,
+    pipeline: OpenPipeline,
     snapshot: Snapshot,
     version: ModelVersion,
     known: Mapping[str, Collection[str]] | None = None,
@@ -48,7 +46,7 @@ def predictions_of(
     predictions, counts = score_frame(
         frame,
         roles,
-        load_version(pipeline, store, version),
+        load_version(pipeline, version),
         version=version,
         run_id=version.run_id,
         batch=snapshot.digest,
@@ -59,7 +57,7 @@ def predictions_of(
 
 
 def empty_predictions(
-    pipeline: Pipeline, store: Store, snapshot: Snapshot, version: ModelVersion
+    pipeline: OpenPipeline, snapshot: Snapshot, version: ModelVersion
 ) -> pd.DataFrame:
     """Return predictions of no row: the columns that `predictions_of` gives, as it types them."""
     roles, columns = version.roles, scored_columns(version.roles)
@@ -69,7 +67,7 @@ def empty_predictions(
     return score_frame(
         pd.DataFrame(empty),
         roles,
-        load_version(pipeline, store, version),
+        load_version(pipeline, version),
         version=version,
         run_id=version.run_id,
         batch=snapshot.digest,

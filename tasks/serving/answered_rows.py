@@ -10,25 +10,20 @@ import orjson
 from numpy.typing import NDArray
 
 from tasks.base.monitoring_records import Window
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.libraries import pa, pd
 from tasks.base.training_records import Schema, Snapshot
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.data.typing.distinct_values import texts_of
 from tasks.data.typing.storage import ColumnForm
-from tasks.ledger.ledger import Ledger
 from tasks.ledger.records import AnsweredCells
 from tasks.ledger.storage.row_keys import row_keys
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.serving.request_columns import Column, RequestColumns, frame_of
 from tasks.training.row_windows import newest_row, row_times, scoring_snapshot
 
 
 def monitored_rows(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    roles: Schema,
-    window: Window | None,
-    now: datetime | None = None,
+    pipeline: OpenPipeline, roles: Schema, window: Window | None, now: datetime | None = None
 ) -> Snapshot:
     """Return the rows of a window: those of the source, and those predicted over HTTP."""
     # A row that is in both counts once, as the source has it. Without a time column these are the
@@ -38,7 +33,7 @@ def monitored_rows(
     arrived = None
     if window is None:
         arrived = (now or datetime.now(UTC)) - config.monitoring.window
-    answered = ledger.answered(config.name, window, arrived)
+    answered = pipeline.ledger.answered(config.name, window, arrived)
     if window is not None:
         snapshot = scoring_snapshot(pipeline, window.start, window.end)
     elif answered and config.scoring.source is None:
@@ -50,19 +45,21 @@ def monitored_rows(
     return _joined(snapshot, answered, roles, pipeline.work / "scoring")
 
 
-def newest_monitored(pipeline: Pipeline, ledger: Ledger, now: datetime) -> datetime | None:
+def newest_monitored(pipeline: OpenPipeline, now: datetime) -> datetime | None:
     """Return the greatest time among the rows to monitor, in UTC; None where none has one."""
     found = [
         moment.replace(tzinfo=UTC)
-        for moment in ledger.answered_times(pipeline.config.name, None, now)
+        for moment in pipeline.ledger.answered_times(pipeline.config.name, None, now)
     ]
     newest = newest_row(pipeline)
     return max([*found, *([] if newest is None else [newest])], default=None)
 
 
-def monitored_times(pipeline: Pipeline, ledger: Ledger, span: Window) -> NDArray[np.datetime64]:
+def monitored_times(pipeline: OpenPipeline, span: Window) -> NDArray[np.datetime64]:
     """Return the times of the rows to monitor in `span`, in UTC, ``datetime64[us]``, ascending."""
-    answered = np.array(ledger.answered_times(pipeline.config.name, span), dtype="datetime64[us]")
+    answered = np.array(
+        pipeline.ledger.answered_times(pipeline.config.name, span), dtype="datetime64[us]"
+    )
     return np.sort(np.concatenate([row_times(pipeline, span.start, span.end), answered]))
 
 

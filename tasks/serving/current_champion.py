@@ -9,8 +9,7 @@ from tasks.base.errors import ConfigError, KeepfitError, of_system
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.training_records import ModelVersion
 from tasks.contracts.contract_files import contract_file
-from tasks.registry.mlflow.shared_stores import store_of
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline, open_pipeline
 from tasks.scoring.batches import challenger_of, champion_of
 from tasks.serving.delivery import announce
 from tasks.serving.served_model import ServedModel
@@ -62,33 +61,35 @@ class CurrentChampion:
     def _look(self) -> bool:
         self._follow_file()
         beside, before = self._marks(), self._beside
-        store = store_of(self.pipeline)
+        pipeline = open_pipeline(self.pipeline)
         # Without an alias this raises, and the version in use stays.
-        champion = champion_of(self.pipeline, store)
+        champion = champion_of(pipeline)
         known = self.model
         same = known is not None and known.version.version == champion.version
         if not same or beside != before:
-            model = ServedModel.load(self.pipeline, store, champion)
-            announce(self.pipeline, model)
+            model = ServedModel.load(pipeline, champion)
+            announce(pipeline, model)
             self.model, self._beside = model, beside
             logger.warning("%s: v%s predicts", self.name, champion.version)
         self.problem = None
-        self._follow_challenger(store, champion, again=beside != before)
+        self._follow_challenger(pipeline, champion, again=beside != before)
         return self.model is not known
 
-    def _follow_challenger(self, store: Store, champion: ModelVersion, *, again: bool) -> None:
+    def _follow_challenger(
+        self, pipeline: OpenPipeline, champion: ModelVersion, *, again: bool
+    ) -> None:
         """Load the newest version after the champion; one that cannot be loaded is left alone."""
         wanted = None
-        if self.pipeline.config.scoring.shadow is not None:
-            wanted = challenger_of(store, champion)
+        if pipeline.config.scoring.shadow is not None:
+            wanted = challenger_of(pipeline.store, champion)
         if wanted is None or wanted.version == self._unfit:
             self.shadow = None
             return
         if self.shadow is not None and self.shadow.version.version == wanted.version and not again:
             return
         try:
-            shadow = ServedModel.load(self.pipeline, store, wanted)
-            announce(self.pipeline, shadow)
+            shadow = ServedModel.load(pipeline, wanted)
+            announce(pipeline, shadow)
         except KeepfitError as error:
             self.shadow, self._unfit = None, wanted.version
             logger.warning("%s: v%s does not predict beside the champion. %s",

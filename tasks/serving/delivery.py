@@ -16,8 +16,8 @@ from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import digest_of_bytes, write_whole
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Record, Schema
-from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.records import SERVED, AnsweredCells, Role
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.serving.request_columns import Column, RequestColumns, frame_of
 from tasks.serving.spool import SegmentHeldError, SpooledVersion, segments, taken
 
@@ -58,7 +58,7 @@ def record_of(model: ServedModel, answer: Answer, request: str, role: Role = "ch
     )
 
 
-def deliver(pipeline: Pipeline) -> Delivered:
+def deliver(pipeline: OpenPipeline) -> Delivered:
     """Bring every segment that nobody writes to the ledger, and remove it once it is there."""
     # Done again after a kill it adds what is missing: a row is known by its key.
     total = Delivered()
@@ -75,23 +75,21 @@ def deliver(pipeline: Pipeline) -> Delivered:
     return total
 
 
-def _write(pipeline: Pipeline, segment: str, records: Sequence[bytes]) -> tuple[int, int]:
+def _write(pipeline: OpenPipeline, segment: str, records: Sequence[bytes]) -> tuple[int, int]:
     groups: dict[tuple[str, str, Role], list[dict[str, Any]]] = {}
     for record in map(orjson.loads, records):
         # A spool of before names no facts.
         key = (record["version"], record.get("facts", ""), record["role"])
         groups.setdefault(key, []).append(record)
     rows = new = 0
-    ledger = ledger_of(pipeline)
     for key, group in groups.items():
-        written = _write_group(pipeline, ledger, segment, *key, group)
+        written = _write_group(pipeline, segment, *key, group)
         rows, new = rows + written[0], new + written[1]
     return rows, new
 
 
 def _write_group(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     segment: str,
     version: str,
     facts: str,
@@ -102,7 +100,7 @@ def _write_group(
     known = _known_version(pipeline, version, facts)
     batch = hashlib.sha256(f"{name} {segment} {role} {version}{facts}".encode()).hexdigest()
     predictions = _predictions(group, known.roles)
-    written = ledger.write_predictions(
+    written = pipeline.ledger.write_predictions(
         name,
         predictions,
         known.roles,

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from expectations.contract import Contract
 from tasks.base.errors import DataError
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.files import digest_of_bytes
 from tasks.base.runtime.libraries import pd
@@ -26,7 +25,7 @@ from tasks.data.typing.storage import ColumnForm, declared_forms
 from tasks.models.features.columns import CategoryCodes
 from tasks.models.persistence.prediction import in_order, predict
 from tasks.plugins.versions import require_hooks
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.predictions import ranks
 from tasks.serving.feature_hook import FeatureHook
 from tasks.serving.request_columns import (
@@ -93,10 +92,10 @@ class ServedModel:
         return digest_of_bytes(self.facts.encode())
 
     @classmethod
-    def load(cls, pipeline: Pipeline, store: Store, version: ModelVersion) -> ServedModel:
+    def load(cls, pipeline: OpenPipeline, version: ModelVersion) -> ServedModel:
         """Load a version through the registry's checks."""
         require_hooks(pipeline.config, pipeline.base, version)
-        fitted = store.load(version, OwnCode.of(pipeline.config.hooks, pipeline.base))
+        fitted = pipeline.store.load(version, OwnCode.of(pipeline.config.hooks, pipeline.base))
         contract = known_contract(pipeline)
         hook = FeatureHook.of(pipeline, version)
         return cls.of(version, fitted, contract, pipeline.config.kinds, hook)

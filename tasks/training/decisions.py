@@ -10,54 +10,47 @@ from pydantic import ValidationError
 
 from tasks.base.command_results import TrainingOutcome
 from tasks.base.monitoring_records import Cause, Decision, PolicyDecision, decision_id
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.servers.stack_file import mlflow_run_page, prefect_run_page
 from tasks.base.training_records import Basis, ModelVersion, RefitGain, TrainingMode, Verdict
 from tasks.ledger.ledger import Ledger
 from tasks.policy.admission import record_skip, seen_until
 from tasks.registry.gate.holdout_verdict import newest_labelled
 from tasks.registry.gate.refit_history import refit_gain
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.training.refit_candidacy import require_newer_rows
 
 
 def record_training(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
-    basis: Basis,
-    outcome: TrainingOutcome,
-    cause: Cause,
-    seconds: float,
+    pipeline: OpenPipeline, basis: Basis, outcome: TrainingOutcome, cause: Cause, seconds: float
 ) -> bool:
     """Record that a training ended and what the gate decided; return whether that was new."""
-    trained = training_decision(pipeline, store, basis, outcome, cause, seconds)
-    known = ledger.decisions(trained.pipeline, kinds=("trained",), version=trained.version)
+    trained = training_decision(pipeline, basis, outcome, cause, seconds)
+    known = pipeline.ledger.decisions(trained.pipeline, kinds=("trained",), version=trained.version)
     if outcome.model is None or any(d.mlflow_run == trained.mlflow_run for d in known):
         return False
-    return record_both(ledger, trained, outcome.model)
+    return record_both(pipeline.ledger, trained, outcome.model)
 
 
-def recorded_versions(pipeline: Pipeline, ledger: Ledger) -> frozenset[str]:
+def recorded_versions(pipeline: OpenPipeline) -> frozenset[str]:
     """Return the versions whose training is recorded."""
-    trained = ledger.decisions(pipeline.config.name, kinds=("trained",))
+    trained = pipeline.ledger.decisions(pipeline.config.name, kinds=("trained",))
     return frozenset(d.version for d in trained if d.version is not None)
 
 
-def require_news(pipeline: Pipeline, ledger: Ledger, basis: Basis, cause: Cause) -> None:
+def require_news(pipeline: OpenPipeline, basis: Basis, cause: Cause) -> None:
     """Raise where a refit has nothing newer to learn from, or the last training saw all of it.
 
     A person's refit is not held to what the last training saw.
     """
-    trained = ledger.decisions(pipeline.config.name, kinds=("trained",))
+    trained = pipeline.ledger.decisions(pipeline.config.name, kinds=("trained",))
     seen = None if cause.kind == "manual" else seen_until(trained)
     require_newer_rows(basis.prepared.mode, newest_labelled(basis), seen)
 
 
-def earlier_refits(pipeline: Pipeline, ledger: Ledger, metric: str, family: str) -> list[RefitGain]:
+def earlier_refits(pipeline: OpenPipeline, metric: str, family: str) -> list[RefitGain]:
     """Return the results of earlier refits of a family in `metric` at the gate, the newest last."""
     found = []
-    for trained in ledger.decisions(pipeline.config.name, kinds=("trained",)):
+    for trained in pipeline.ledger.decisions(pipeline.config.name, kinds=("trained",)):
         stated, until = trained.evidence, trained.evidence.get("seen_until")
         named = (stated.get("training"), stated.get("metric"), stated.get("challenger"))
         if named != ("refit", metric, family):
@@ -69,9 +62,7 @@ def earlier_refits(pipeline: Pipeline, ledger: Ledger, metric: str, family: str)
     return [one for one in reversed(found) if one is not None]
 
 
-def record_unchanged(
-    pipeline: Pipeline, ledger: Ledger, outcome: TrainingOutcome, cause: Cause
-) -> None:
+def record_unchanged(pipeline: OpenPipeline, outcome: TrainingOutcome, cause: Cause) -> None:
     """Record that an alarm or the calendar found nothing new to train on."""
     if cause.kind == "manual":
         return
@@ -80,12 +71,11 @@ def record_unchanged(
         f"{outcome.finished:%Y-%m-%d %H:%M} UTC."
     )
     decision = PolicyDecision(retrain=False, withheld="unchanged", sentence=sentence)
-    record_skip(pipeline, ledger, cause, decision, datetime.now(UTC))
+    record_skip(pipeline, cause, decision, datetime.now(UTC))
 
 
 def training_decision(
-    pipeline: Pipeline,
-    store: Store,
+    pipeline: OpenPipeline,
     basis: Basis,
     outcome: TrainingOutcome,
     cause: Cause,
@@ -131,7 +121,7 @@ def training_decision(
         prefect_run=outcome.prefect_run_id or "",
         mlflow_run=outcome.mlflow_run_id,
         evidence={**evidence, "window": _span(evidence["window"])},
-        links=_links(pipeline, store, outcome),
+        links=_links(pipeline, outcome),
     )
 
 
@@ -188,8 +178,8 @@ def _done(mode: TrainingMode) -> str:
     return "Trained" if mode.recipe_of is None else f"Refitted by the recipe of v{mode.recipe_of}"
 
 
-def _links(pipeline: Pipeline, store: Store, outcome: TrainingOutcome) -> dict[str, str]:
-    experiment = store.experiment(pipeline.config.name)
+def _links(pipeline: OpenPipeline, outcome: TrainingOutcome) -> dict[str, str]:
+    experiment = pipeline.store.experiment(pipeline.config.name)
     pages = outcome.mlflow_pages
     shown = pages is not None and not pages.server
     links = {

@@ -14,6 +14,7 @@ from tasks.base.training_records import FAMILY_TAG, Assessment, Basis, Candidate
 from tasks.models.fitting import fit_candidates, objective_of, refit
 from tasks.models.recipe import fit_baseline, fit_forward, fit_recipe
 from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 
 if TYPE_CHECKING:
     from tasks.models.fitting import Progress
@@ -23,7 +24,7 @@ _CHEAP = 30.0
 
 
 def fit_all(
-    pipeline: Pipeline, store: Store, basis: Basis, *, fresh: bool = False
+    pipeline: OpenPipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
     """Fit every candidate; those that an earlier run of the same fits finished are reused.
 
@@ -55,7 +56,7 @@ def fit_all(
         folder,
         progress=_report,
         objective=objective_of(pipeline.config),
-        champion=lambda: _family(store, pipeline.config.name),
+        champion=lambda: _family(pipeline.store, pipeline.config.name),
         engine=pipeline.config.engine,
     )
 

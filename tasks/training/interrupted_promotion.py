@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -25,48 +24,43 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.single_flight import Busy
 from tasks.registry.alias.champion_alias import PROMOTED, RETURNED, VERIFIED
 from tasks.registry.mlflow.shared_stores import champion_if_any, versions_of
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.training.decisions import record_both, recorded_versions, verdict_of
-
-if TYPE_CHECKING:
-    from tasks.registry.mlflow.store import Store
 
 _MOVING = timedelta(hours=1)
 """Within it a process that wrote what it decided may still be about to move the alias."""
 
 
-def record_interrupted(pipeline: Pipeline, open_ledger: Callable[[Pipeline], Ledger]) -> None:
+def record_interrupted(pipeline: OpenPipeline) -> None:
     """Record decisions whose process ended before it could: of trainings, and moves of the alias.
 
     While a training goes on, which will record itself, nothing is done.
     """
     if not any(_unrecorded(pipeline)):
         return
-    ledger = open_ledger(pipeline)
-    with suppress(Busy), ledger.flight(pipeline.config.name):
-        record_left(pipeline, ledger)
+    with suppress(Busy), pipeline.ledger.flight(pipeline.config.name):
+        record_left(pipeline)
 
 
-def record_left(pipeline: Pipeline, ledger: Ledger) -> None:
+def record_left(pipeline: OpenPipeline) -> None:
     """Record them while the pipeline's flight is held."""
     for file, kept in _unrecorded(pipeline):
         if kept is not None and kept.kind != "trained":
-            _record_move(file, kept, versions_of(pipeline), ledger)
+            _record_move(file, kept, versions_of(pipeline), pipeline.ledger)
             continue
-        made = None if kept is None else _made(pipeline, ledger, kept)
+        made = None if kept is None else _made(pipeline, kept)
         if kept is None or made is None:
             file.unlink(missing_ok=True)  # No version came of it: it is judged again.
             continue
         moved = made.tags.get(PROMOTED) if verdict_of(kept).promoted else None
         at = kept.at if moved is None else datetime.fromisoformat(moved)
         whole = kept.model_copy(update={"at": at, "version": made.version})
-        record_both(ledger, whole, made)
+        record_both(pipeline.ledger, whole, made)
         # Done again, this training finds what was decided.
         write_whole(file, whole.model_dump_json())
 
 
-def move_and_record(
-    pipeline: Pipeline, ledger: Ledger, decision: Decision, move: Callable[[], object]
-) -> None:
+def move_and_record(pipeline: OpenPipeline, decision: Decision, move: Callable[[], object]) -> None:
     """Move the alias and record why, at the latest by the next command after a kill."""
     file = _file(pipeline, decision.id)
     write_whole(file, decision.model_dump_json())
@@ -77,7 +71,7 @@ def move_and_record(
     except KeepfitError:
         file.unlink(missing_ok=True)
         raise
-    ledger.record(decision)
+    pipeline.ledger.record(decision)
     file.unlink(missing_ok=True)
 
 
@@ -93,7 +87,7 @@ def _record_move(
     file.unlink(missing_ok=True)
 
 
-def settled_champion(pipeline: Pipeline, store: Store, data_digest: str) -> ModelVersion | None:
+def settled_champion(pipeline: OpenPipeline, data_digest: str) -> ModelVersion | None:
     """Return the champion, or the one before it where these rows made it and are not concluded.
 
     Done again, that training finds the champion that it was planned against, and so itself.
@@ -107,30 +101,26 @@ def settled_champion(pipeline: Pipeline, store: Store, data_digest: str) -> Mode
             data_digest,
             pipeline.digest,
         )
-        left = _left(pipeline, store, file.stem, champion.tags.get(FAMILY_TAG, ""))
+        left = _left(pipeline, file.stem, champion.tags.get(FAMILY_TAG, ""))
         if alike and left is not None:
             former = left[0].champion_version
-            return None if former is None else store.version(champion.name, former)
+            return None if former is None else pipeline.store.version(champion.name, former)
     return champion
 
 
 def judged_once(
-    pipeline: Pipeline, store: Store, key: str, challenger: str, judge: Callable[[], Verdict]
+    pipeline: OpenPipeline, key: str, challenger: str, judge: Callable[[], Verdict]
 ) -> Verdict:
     """Return the verdict of a training by which its version became champion already, or `judge`."""
-    left = _left(pipeline, store, key, challenger)
+    left = _left(pipeline, key, challenger)
     return left[0] if left is not None else judge()
 
 
 def registered_once(
-    pipeline: Pipeline,
-    store: Store,
-    key: str,
-    trained: Decision,
-    register: Callable[[], ModelVersion],
+    pipeline: OpenPipeline, key: str, trained: Decision, register: Callable[[], ModelVersion]
 ) -> ModelVersion:
     """Return the version that became champion already, or what `register` makes so now."""
-    left = _left(pipeline, store, key, str(trained.evidence["challenger"]))
+    left = _left(pipeline, key, str(trained.evidence["challenger"]))
     if left is not None:
         return left[1]
     write_whole(_file(pipeline, key), trained.model_dump_json())
@@ -149,12 +139,12 @@ def _unrecorded(pipeline: Pipeline) -> Iterator[tuple[Path, Decision | None]]:
             yield file, kept
 
 
-def _made(pipeline: Pipeline, ledger: Ledger, trained: Decision) -> ModelVersion | None:
+def _made(pipeline: OpenPipeline, trained: Decision) -> ModelVersion | None:
     """Return the version that a training left: champion since then, or refused and verified."""
     key, family = str(trained.evidence["key"]), trained.evidence["challenger"]
     began = trained.at.replace(microsecond=0)
     promoted = verdict_of(trained).promoted
-    recorded = frozenset() if promoted else recorded_versions(pipeline, ledger)
+    recorded = frozenset() if promoted else recorded_versions(pipeline)
     for version in versions_of(pipeline):
         own = key.startswith(version.tags.get("keepfit.training_key", "none"))
         if not own or version.tags.get(FAMILY_TAG) != family:
@@ -174,13 +164,11 @@ def unfinished_version(pipeline: Pipeline, key: str) -> frozenset[str]:
     return frozenset() if kept is None or kept.version is None else frozenset({kept.version})
 
 
-def _left(
-    pipeline: Pipeline, store: Store, key: str, challenger: str
-) -> tuple[Verdict, ModelVersion] | None:
+def _left(pipeline: OpenPipeline, key: str, challenger: str) -> tuple[Verdict, ModelVersion] | None:
     if (trained := _read(_file(pipeline, key))) is None:
         return None
     verdict = verdict_of(trained)
-    champion = store.champion(pipeline.config.name)
+    champion = pipeline.store.champion(pipeline.config.name)
     if champion is None or champion.version == verdict.champion_version:
         return None
     own = key.startswith(champion.tags.get("keepfit.training_key", "none"))

@@ -24,7 +24,7 @@ from tasks.base.training_records import (
 from tasks.evaluation.explanation.shap_values import looked_at
 from tasks.evaluation.findings import Diagnosis
 from tasks.models.run_context import BASELINE
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.packaging.provenance import keepfit_version
 from tasks.registry.tracking.training_runs import flat, source_words
 from tasks.reporting.report.model_card import Card, make_card
@@ -33,19 +33,18 @@ from tasks.reporting.report.report_data import Change, FigureText, Link, ReportD
 
 
 def report_html(
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     basis: Basis,
     assessment: Assessment,
     figures: Figures,
     outcome: TrainingOutcome,
-    store: Store,
     diagnosis: Diagnosis,
 ) -> str:
     """Return the report of a training as one page of HTML."""
     verdict = outcome.verdict
     champion = None
     if verdict.champion_version is not None:
-        champion = store.version(pipeline.config.name, verdict.champion_version)
+        champion = pipeline.store.version(pipeline.config.name, verdict.champion_version)
     return render_report(
         ReportData(
             pipeline=pipeline.config.name,

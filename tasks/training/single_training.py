@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.monitoring_records import Cause, PolicyDecision
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
-from tasks.ledger.ledger import Ledger
 from tasks.ledger.single_flight import Busy
 from tasks.policy.admission import admit, record_skip
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.training.interrupted_promotion import record_left
 
 _POLL_SECONDS = 0.5
@@ -22,7 +20,7 @@ _POLL_SECONDS = 0.5
 
 @contextmanager
 def admitted(
-    pipeline: Pipeline, ledger: Ledger, store: Store, cause: Cause, *, refit: bool = False
+    pipeline: OpenPipeline, cause: Cause, *, refit: bool = False
 ) -> Iterator[PolicyDecision]:
     """Hold the pipeline's flight and yield the policy's decision on `cause`.
 
@@ -30,17 +28,15 @@ def admitted(
     an alarm or the calendar does not wait: the refusal is recorded.
     """
     with ExitStack() as held:
-        if not _take_off(pipeline, ledger, cause, held):
-            yield _running(pipeline, ledger, cause)
+        if not _take_off(pipeline, cause, held):
+            yield _running(pipeline, cause)
             return
         # Of the process that was waited for.
-        record_left(pipeline, ledger)
-        yield admit(pipeline, ledger, store, cause, datetime.now(UTC), refit=refit)
+        record_left(pipeline)
+        yield admit(pipeline, cause, datetime.now(UTC), refit=refit)
 
 
-def hold_back(
-    pipeline: Pipeline, ledger: Ledger, cause: Cause, error: NoNewerRowsError
-) -> PolicyDecision:
+def hold_back(pipeline: OpenPipeline, cause: Cause, error: NoNewerRowsError) -> PolicyDecision:
     """Record that a refit waits for rows; return the decision."""
     decision = PolicyDecision(
         retrain=False,
@@ -48,15 +44,15 @@ def hold_back(
         withheld="rows",
         sentence=f"Not trained: {error.message}",
     )
-    record_skip(pipeline, ledger, cause, decision, datetime.now(UTC))
+    record_skip(pipeline, cause, decision, datetime.now(UTC))
     return decision
 
 
-def _take_off(pipeline: Pipeline, ledger: Ledger, cause: Cause, held: ExitStack) -> bool:
+def _take_off(pipeline: OpenPipeline, cause: Cause, held: ExitStack) -> bool:
     reported = False
     while True:
         try:
-            held.enter_context(ledger.flight(pipeline.config.name))
+            held.enter_context(pipeline.ledger.flight(pipeline.config.name))
         except Busy as busy:
             if cause.kind != "manual":
                 return False
@@ -68,12 +64,12 @@ def _take_off(pipeline: Pipeline, ledger: Ledger, cause: Cause, held: ExitStack)
             return True
 
 
-def _running(pipeline: Pipeline, ledger: Ledger, cause: Cause) -> PolicyDecision:
+def _running(pipeline: OpenPipeline, cause: Cause) -> PolicyDecision:
     decision = PolicyDecision(
         retrain=False,
         reasons=cause.reasons,
         withheld="running",
         sentence="Not trained: another training of this pipeline is going on.",
     )
-    record_skip(pipeline, ledger, cause, decision, datetime.now(UTC))
+    record_skip(pipeline, cause, decision, datetime.now(UTC))
     return decision

@@ -21,13 +21,13 @@ from tasks.base.training_records import (
 )
 from tasks.evaluation.findings import Diagnosis
 from tasks.ledger.training_outcomes import find_outcome, save_outcome
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.tracking import training_runs
 from tasks.training.report_contents import card_of, report_html
 
 
 def finished_training(
-    pipeline: Pipeline, store: Store, key: str, computed_since: datetime | None = None
+    pipeline: OpenPipeline, key: str, computed_since: datetime | None = None
 ) -> TrainingOutcome | None:
     """Return the outcome with `key` if all that it names is still there.
 
@@ -43,9 +43,9 @@ def finished_training(
         or not Path(found.report).exists()
     ):
         return None
-    if store.version(found.model.name, found.model.version) is None:
+    if pipeline.store.version(found.model.name, found.model.version) is None:
         return None
-    champion = store.champion(pipeline.config.name)
+    champion = pipeline.store.champion(pipeline.config.name)
     return found.model_copy(
         update={
             "unchanged": True,
@@ -70,8 +70,7 @@ def _pages(pipeline: Pipeline, outcome: TrainingOutcome) -> MlflowPages | None:
 
 
 def outline(
-    pipeline: Pipeline,
-    store: Store,
+    pipeline: OpenPipeline,
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
@@ -95,8 +94,8 @@ def outline(
         model=None,
         champion_version=verdict.champion_version,
         mlflow_run_id=run_id,
-        mlflow_uri=store.address,
-        mlflow_experiment=store.experiment(pipeline.config.name),
+        mlflow_uri=pipeline.store.address,
+        mlflow_experiment=pipeline.store.experiment(pipeline.config.name),
         candidate_runs=tuple(
             runs[row.candidate] for row in assessment.leaderboard if row.candidate in runs
         ),
@@ -113,8 +112,7 @@ def outline(
 
 
 def conclude(
-    pipeline: Pipeline,
-    store: Store,
+    pipeline: OpenPipeline,
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
@@ -127,7 +125,7 @@ def conclude(
     """Write the report, end the MLflow run, and keep the outcome; the last of these is the mark
     that the training is done.
     """  # noqa: D205
-    champion = store.champion(pipeline.config.name)
+    champion = pipeline.store.champion(pipeline.config.name)
     report = pipeline.work / "reports" / f"{basis.prepared.key[:16]}.v{version.version}.html"
     outcome = draft.model_copy(
         update={
@@ -141,16 +139,16 @@ def conclude(
     )
     run_id, verdict = outcome.mlflow_run_id, outcome.verdict
     outcome = outcome.model_copy(update={"mlflow_pages": _pages(pipeline, outcome)})
-    page = report_html(pipeline, basis, assessment, figures, outcome, store, diagnosis)
+    page = report_html(pipeline, basis, assessment, figures, outcome, diagnosis)
     write_whole(report, page)
     files = {"report.html": str(report)}
     pictures = (*diagnosis.pictures, *figures.pictures)
     files |= {f"figures/{picture.name}.png": picture.file for picture in pictures}
-    training_runs.log_candidate_figures(store, runs, figures.of_candidates)
+    training_runs.log_candidate_figures(pipeline.store, runs, figures.of_candidates)
     card = card_of(pipeline, basis, results, assessment, verdict, version, diagnosis)
-    training_runs.keep_card(store, version, run_id, card)
-    training_runs.log_diagnosis(store, run_id, diagnosis)
-    training_runs.close_run(store, run_id, assessment, verdict, version, files)
+    training_runs.keep_card(pipeline.store, version, run_id, card)
+    training_runs.log_diagnosis(pipeline.store, run_id, diagnosis)
+    training_runs.close_run(pipeline.store, run_id, assessment, verdict, version, files)
     save_outcome(pipeline.work, outcome)
     return outcome
 

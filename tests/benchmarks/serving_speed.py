@@ -35,8 +35,8 @@ import pandas as pd
 import psutil
 
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import champion_of
+from tests.opened import opened
 
 CASES = [(1, 1), (1, 16), (64, 1), (64, 16)]
 
@@ -124,7 +124,7 @@ async def once(port: int, sent: bytes) -> Any:
 
 def bodies(pipeline: Pipeline, rows: pd.DataFrame) -> tuple[bytes, bytes]:
     """Return what both servers are sent for some rows."""
-    roles = champion_of(pipeline, store_of(pipeline)).roles
+    roles = champion_of(opened(pipeline)).roles
     given = rows.copy()
     for name in given.columns[given.dtypes.map(lambda kind: kind.kind == "M")]:
         given[name] = given[name].dt.strftime("%Y-%m-%dT%H:%M:%S.%f")

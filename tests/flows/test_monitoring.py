@@ -14,11 +14,11 @@ import pytest
 from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
-from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring.batches import champion_of
 from tasks.serving.delivery import announce, deliver, record_of, spool_folder
 from tasks.serving.served_model import ServedModel
 from tasks.serving.spool import Spool
+from tests.opened import opened
 from tests.program import keepfit
 
 START = datetime(2026, 1, 5)
@@ -256,8 +256,7 @@ def test_a_column_that_is_new_in_the_windows_is_named_and_no_alarm(watched: Watc
 
 def test_a_week_that_was_only_answered_over_http_raises_the_alarm(watched: Watched) -> None:
     pipeline = load_pipeline(watched.folder)
-    store = store_of(pipeline)
-    model = ServedModel.load(pipeline, store, champion_of(pipeline, store))
+    model = ServedModel.load(opened(pipeline), champion_of(opened(pipeline)))
     announce(pipeline, model)
     rows = calls(17, new=True)
     rows["at"] = rows["at"].astype(str)
@@ -265,7 +264,7 @@ def test_a_week_that_was_only_answered_over_http_raises_the_alarm(watched: Watch
     spool = Spool(spool_folder(pipeline))
     spool.write([record_of(model, model.answer(given), "q")])
     spool.close()
-    assert deliver(pipeline).new == 700
+    assert deliver(opened(pipeline)).new == 700
 
     ran = keepfit("monitor", watched.folder, "--json", "--check")
 

@@ -18,6 +18,7 @@ from tasks.base.plugin_settings import OwnCode
 from tasks.data.sources.source import read_source
 from tasks.registry.mlflow.store import Store
 from tasks.serving.served_model import ServedModel
+from tests.opened import opened
 from tests.program import Ran, keepfit
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -104,7 +105,7 @@ def test_over_http_it_makes_its_columns_and_answers_as_a_scoring(loans: Loans) -
     store = Store.open(loans.folder / ".keepfit")
     champion = store.champion("loans")
     assert champion is not None
-    model = ServedModel.load(pipeline, store, champion)
+    model = ServedModel.load(opened(pipeline), champion)
     rows = read_source(pipeline.config.source, pipeline.base).table.drop_columns(["status"])
     assert "left" not in rows.column_names
 

@@ -16,8 +16,8 @@ from tasks.base.text.phrases import listed
 from tasks.base.training_records import RuleResult, SetAside
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.snapshot_check import describe
-from tasks.ledger.ledger import Ledger
 from tasks.policy.triggers import start_of
+from tasks.registry.open_pipeline import OpenPipeline
 
 _QUIET = timedelta(days=7)
 _MOST_RULES = 12
@@ -34,8 +34,7 @@ TOLD = (
 
 
 def record_stop(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     flow: str,
     cause: Cause,
     error: ContractError,
@@ -73,17 +72,12 @@ def record_stop(
         },
         links={"prefect": page} if page else {},
     )
-    ledger.record(decision)
+    pipeline.ledger.record(decision)
     return decision
 
 
 def record_set_aside(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    aside: SetAside,
-    cause: Cause,
-    prefect_run: str,
-    now: datetime,
+    pipeline: OpenPipeline, aside: SetAside, cause: Cause, prefect_run: str, now: datetime
 ) -> tuple[Decision, bool]:
     """Record that rows were set aside, each file once; return also whether it is to be reported."""
     # The same broken rules of a contract are reported once in a week.
@@ -111,16 +105,15 @@ def record_set_aside(
         },
         links={"prefect": page} if page else {},
     )
-    earlier = ledger.decisions(name, kinds=("quarantined",), since=now - _QUIET, most=200)
+    earlier = pipeline.ledger.decisions(name, kinds=("quarantined",), since=now - _QUIET, most=200)
     broke = (decision.contract_digest, decision.evidence.get("broke"))
     known = any((d.contract_digest, d.evidence.get("broke")) == broke for d in earlier)
-    ledger.record(decision)
+    pipeline.ledger.record(decision)
     return decision, not known
 
 
 def record_stale_files(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     files: Sequence[FileAside],
     cause: Cause,
     prefect_run: str,
@@ -150,7 +143,7 @@ def record_stale_files(
         for note in files
         if note.stale
     ]
-    return tuple(decision for decision in made if ledger.record(decision))
+    return tuple(decision for decision in made if pipeline.ledger.record(decision))
 
 
 def _broken(rule: RuleResult) -> str:
@@ -180,10 +173,12 @@ def contract_digest(pipeline: Pipeline) -> str:
     return contract.digest() if contract is not None else ""
 
 
-def to_tell(pipeline: Pipeline, ledger: Ledger, correlation: str) -> tuple[Decision, ...]:
+def to_tell(pipeline: OpenPipeline, correlation: str) -> tuple[Decision, ...]:
     """Return the decisions under one correlation that may be reported, oldest first."""
     # Of several windows that a pass found broken, the newest stands for all.
-    found = ledger.decisions(pipeline.config.name, kinds=TOLD, correlation=correlation, most=200)
+    found = pipeline.ledger.decisions(
+        pipeline.config.name, kinds=TOLD, correlation=correlation, most=200
+    )
     broken = [d for d in found if d.kind == "stopped" and d.window is not None]
     newest = max(broken, key=lambda d: start_of(d.window), default=None)
     return tuple(d for d in reversed(found) if d not in broken or d is newest)

@@ -14,10 +14,10 @@ from typing import Literal
 from tasks.base.monitoring_records import Cause, Decision, decision_id
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.training_records import Record
-from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.ledger.run_requests import RunRequest
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_failure
+from tasks.registry.open_pipeline import OpenPipeline
 
 BACK = timedelta(days=2)
 """Greatest age of a failed run that is still reported."""
@@ -45,10 +45,10 @@ class EndedRun(Record):
     began: bool = True  # whether it had started
 
 
-def request_training(pipeline: Pipeline, ledger: Ledger, cause: Cause, now: datetime) -> datetime:
+def request_training(pipeline: OpenPipeline, cause: Cause, now: datetime) -> datetime:
     """Record that an alarm requests a training; return when its outcome is due."""
-    due = now + answer_time(pipeline, ledger)
-    ledger.request_run(
+    due = now + answer_time(pipeline)
+    pipeline.ledger.request_run(
         RunRequest(
             pipeline=pipeline.config.name,
             key=cause.key or cause.correlation,
@@ -61,10 +61,10 @@ def request_training(pipeline: Pipeline, ledger: Ledger, cause: Cause, now: date
     return due
 
 
-def answer_time(pipeline: Pipeline, ledger: Ledger) -> timedelta:
+def answer_time(pipeline: OpenPipeline) -> timedelta:
     """Return within what time a requested training should have ended."""
     # Five budgets or three times what the last one took, and a quarter of an hour at least.
-    last = ledger.decisions(pipeline.config.name, kinds=("trained",), most=1)
+    last = pipeline.ledger.decisions(pipeline.config.name, kinds=("trained",), most=1)
     stated = last[0].evidence.get("seconds") if last else None
     usual = float(stated) if isinstance(stated, int | float) else 0.0
     return max(
@@ -72,7 +72,7 @@ def answer_time(pipeline: Pipeline, ledger: Ledger) -> timedelta:
     )
 
 
-def report_outcomes(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> int:
+def report_outcomes(pipeline: OpenPipeline, ended: Iterable[EndedRun], now: datetime) -> int:
     """Record and report outcomes that were not recorded yet; return how many."""
     found = compare(pipeline, ended, now)
     for decision in found:
@@ -80,12 +80,14 @@ def report_outcomes(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime
     return len(found)
 
 
-def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tuple[Decision, ...]:
+def compare(
+    pipeline: OpenPipeline, ended: Iterable[EndedRun], now: datetime
+) -> tuple[Decision, ...]:
     """Record outcomes of `ended` runs and open requests that are not recorded yet; return them."""
-    ledger, name = ledger_of(pipeline, patience=20.0), pipeline.config.name
+    name = pipeline.config.name
     known = {
         decision.prefect_run
-        for decision in ledger.decisions(name, kinds=_ENDS, since=now - 2 * BACK)
+        for decision in pipeline.ledger.decisions(name, kinds=_ENDS, since=now - 2 * BACK)
         if decision.prefect_run
     }
     found = [
@@ -94,7 +96,7 @@ def compare(pipeline: Pipeline, ended: Iterable[EndedRun], now: datetime) -> tup
         if run.id not in known
         and not (run.kind == "cancelled" and has_done_its_work(pipeline, run.id))
     ]
-    return (*found, *_answered(pipeline, ledger, now))
+    return (*found, *_answered(pipeline, now))
 
 
 def _recorded(pipeline: Pipeline, run: EndedRun) -> Decision:
@@ -103,24 +105,24 @@ def _recorded(pipeline: Pipeline, run: EndedRun) -> Decision:
     return note_failure(pipeline, run.id, run.flow, run.state, run.message, run.correlation)
 
 
-def _answered(pipeline: Pipeline, ledger: Ledger, now: datetime) -> Iterable[Decision]:
+def _answered(pipeline: OpenPipeline, now: datetime) -> Iterable[Decision]:
     """Close the requests that have an outcome, and yield the decisions about overdue ones."""
     name = pipeline.config.name
-    requests = ledger.open_requests(name)
+    requests = pipeline.ledger.open_requests(name)
     if not requests:
         return
     since = min(request.asked_at for request in requests)
-    later = ledger.decisions(name, kinds=_ANSWERS, since=since)
+    later = pipeline.ledger.decisions(name, kinds=_ANSWERS, since=since)
     for request in requests:
         answer = next((d for d in later if _belongs(d, request) and _is_final(d, request)), None)
         if answer is not None:
-            ledger.close_request(name, request.key, answer.kind)
+            pipeline.ledger.close_request(name, request.key, answer.kind)
         elif now >= request.due_at:
             missed = _overdue(request, now)
-            ledger.record(missed)
+            pipeline.ledger.record(missed)
             yield missed
             # Last: what is closed is not looked at again.
-            ledger.close_request(name, request.key, OVERDUE)
+            pipeline.ledger.close_request(name, request.key, OVERDUE)
 
 
 def _belongs(decision: Decision, request: RunRequest) -> bool:

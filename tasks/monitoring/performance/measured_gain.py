@@ -32,7 +32,6 @@ from tasks.evaluation.leaderboard import (
     holdout_times,
     read_predictions,
 )
-from tasks.ledger.ledger import Ledger
 from tasks.models.fitting import objective_of
 from tasks.models.recipe import fit_recipe
 from tasks.monitoring.monitored_window import Look
@@ -43,6 +42,7 @@ from tasks.policy.ageing import with_ageing
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.gate.holdout_verdict import champion_predictions, newer_rows
 from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.version_files.version_recipes import recipe_of_version
 from tasks.scoring.quarantine import without_waiting
 from tasks.training.refit_candidacy import Candidacy
@@ -66,9 +66,7 @@ class _Inputs:
 
 
 def measure_gain(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     look: Look,
     performance: Sequence[Performance],
     earlier: Sequence[Decision],
@@ -90,7 +88,7 @@ def measure_gain(
         w: p.rows
         for w, p in stated.items()
         if w is not None and p.mature and as_utc(w.end) > learned
-    } | _of_former(pipeline, ledger, look, earlier, now)
+    } | _of_former(pipeline, look, earlier, now)
     mature = tuple(sorted(rows, key=start_of))
     if not mature:
         return None
@@ -99,7 +97,9 @@ def measure_gain(
     if last is not None and last.skipped != "failed" and last.until and last.until >= until:
         return None
     newest = [rows[window] for window in mature[-4:]]
-    inputs = _Inputs(pipeline, store, champion, until, mature, round(sum(newest) / len(newest)))
+    inputs = _Inputs(
+        pipeline, pipeline.store, champion, until, mature, round(sum(newest) / len(newest))
+    )
     began = monotonic()
     try:
         found = _measured(inputs, [d for g in reversed(known.gains) for d in g.differences])
@@ -120,11 +120,11 @@ def _aged(earlier: Sequence[Decision], metric: str) -> tuple[AgedGain, ...]:
 
 
 def _of_former(
-    pipeline: Pipeline, ledger: Ledger, look: Look, earlier: Sequence[Decision], now: datetime
+    pipeline: OpenPipeline, look: Look, earlier: Sequence[Decision], now: datetime
 ) -> dict[Window, int]:
     """Return the same of windows that a former champion scored."""
     config = pipeline.config
-    known = {w: ledger.coverage(config.name, w) for w in former_windows(earlier, look)}
+    known = {w: pipeline.ledger.coverage(config.name, w) for w in former_windows(earlier, look)}
     delay = config.monitoring.label_delay
     return {w: c.rows for w, c in known.items() if is_mature(c.labelled, c.rows, w, delay, now)}
 

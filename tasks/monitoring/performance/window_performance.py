@@ -18,7 +18,6 @@ from tasks.base.training_records import ModelVersion, Schema, Snapshot
 from tasks.base.utc_times import as_utc
 from tasks.data.snapshots import read_frame
 from tasks.ledger.labels import read_labels
-from tasks.ledger.ledger import Ledger
 from tasks.ledger.storage.row_keys import row_keys
 from tasks.monitoring.drift.harm.segments import segment_values
 from tasks.monitoring.drift.reference_store import training_rows
@@ -28,15 +27,13 @@ from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window, is_mature
 from tasks.monitoring.performance.segments import Scored, judge_segments, with_segments
 from tasks.policy.triggers import start_of, watched
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
 from tasks.serving.answered_rows import monitored_rows
 
 
 def performances_of(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     look: Look,
     snapshot: Snapshot,
     earlier: Sequence[Decision],
@@ -51,18 +48,17 @@ def performances_of(
         if pipeline.config.scoring.source is None:
             # Without a time these rows cannot be distinguished from those of the training.
             return ()
-        problem = _collect(pipeline, ledger, look.champion, None)
-        return (_measured(pipeline, ledger, store, look.champion, None, now, problem),)
+        problem = _collect(pipeline, look.champion, None)
+        return (_measured(pipeline, look.champion, None, now, problem),)
     unsettled = _unsettled(earlier, look) if look.last else []
     # Labels of former champions' windows show the gain of retraining, and end a probation.
     former = (*former_windows(earlier, look), *tried) if look.last else ()
     known = [look.window, *former, *(p.window for p in unsettled if p.window)]
     span = Window(start=min(w.start for w in known), end=max(w.end for w in known))
-    problem, config = _collect(pipeline, ledger, look.champion, span), pipeline.config.monitoring
-    due = [p.window for p in unsettled if _has_more_labels(pipeline, ledger, look.champion, p, now)]
-    given = (pipeline, ledger, store, look.champion)
-    settled = [_measured(*given, w, now, problem) for w in due[: config.catch_up]]
-    return (*settled, _measured(*given, look.window, now, problem, snapshot))
+    problem, config = _collect(pipeline, look.champion, span), pipeline.config.monitoring
+    due = [p.window for p in unsettled if _has_more_labels(pipeline, look.champion, p, now)]
+    settled = [_measured(pipeline, look.champion, w, now, problem) for w in due[: config.catch_up]]
+    return (*settled, _measured(pipeline, look.champion, look.window, now, problem, snapshot))
 
 
 def former_windows(earlier: Sequence[Decision], look: Look) -> tuple[Window, ...]:
@@ -86,13 +82,13 @@ def _unsettled(earlier: Sequence[Decision], look: Look) -> list[Performance]:
 
 
 def _has_more_labels(
-    pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, stated: Performance, now: datetime
+    pipeline: OpenPipeline, champion: ModelVersion, stated: Performance, now: datetime
 ) -> bool:
     """Return whether the ledger has more labels of a window than were reported."""
     name = pipeline.config.name
     known = (
-        ledger.coverage(name, stated.window),
-        ledger.coverage(name, stated.window, role="shadow", version=champion.version),
+        pipeline.ledger.coverage(name, stated.window),
+        pipeline.ledger.coverage(name, stated.window, role="shadow", version=champion.version),
     )
     best = max(known, key=lambda found: found.labelled)
     delay = pipeline.config.monitoring.label_delay
@@ -101,13 +97,13 @@ def _has_more_labels(
     )
 
 
-def _collect(
-    pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, span: Window | None
-) -> str:
+def _collect(pipeline: OpenPipeline, champion: ModelVersion, span: Window | None) -> str:
     """Write the labels of rows in `span` to the ledger; return what kept them from being read."""
     ends, schema = (span.start, span.end) if span else (None, None), _roles(pipeline, champion)
     try:
-        ledger.write_labels(pipeline.config.name, read_labels(pipeline, schema, *ends), schema)
+        pipeline.ledger.write_labels(
+            pipeline.config.name, read_labels(pipeline, schema, *ends), schema
+        )
     except TransientError:
         raise
     except KeepfitError as error:
@@ -120,9 +116,7 @@ def _roles(pipeline: Pipeline, champion: ModelVersion) -> Schema:
 
 
 def _measured(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     champion: ModelVersion,
     window: Window | None,
     now: datetime,
@@ -132,8 +126,8 @@ def _measured(
 
     config = pipeline.config
     metric = champion.tags.get("keepfit.metric", config.metric or "")
-    rows, version = judged_rows(pipeline, ledger, store, champion, window)
-    reference, shift = reference_predictions(store, version), None
+    rows, version = judged_rows(pipeline, champion, window)
+    reference, shift = reference_predictions(pipeline.store, version), None
     if snapshot is not None and reference is not None:
         shift = shift_of(pipeline, version, rows, reference, snapshot)
     found = assess_window(
@@ -142,7 +136,7 @@ def _measured(
         metric=metric,
         version=version.version,
         window=window,
-        holdout=holdout_of(store, version),
+        holdout=holdout_of(pipeline.store, version),
         reference=reference,
         shift=shift,
         label_delay=config.monitoring.label_delay,
@@ -156,7 +150,7 @@ def _measured(
         found = found.model_copy(update={"sentence": found.sentence + problem})
     if window is None or not config.monitoring.segments or not found.labelled:
         return found
-    return with_segments(found, _segments(pipeline, ledger, store, champion, version, window))
+    return with_segments(found, _segments(pipeline, champion, version, window))
 
 
 def shift_of(
@@ -199,16 +193,11 @@ _WINDOWS_OF_SEGMENTS = 3
 
 
 def _segments(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
-    champion: ModelVersion,
-    version: ModelVersion,
-    window: Window,
+    pipeline: OpenPipeline, champion: ModelVersion, version: ModelVersion, window: Window
 ) -> tuple[SegmentPerformance, ...]:
     """Return the performance of `version` by segment in a window, in three where rows are few."""
     config, roles = pipeline.config.monitoring, _roles(pipeline, version)
-    before = reference_predictions(store, version)
+    before = reference_predictions(pipeline.store, version)
     columns = [c for c in config.segments if c in roles.features]
     training = training_rows(pipeline, version)
     present = [c for c in columns if c in training.columns]
@@ -218,7 +207,7 @@ def _segments(
     answers = answers_of(before, roles)
     start = window.end - _WINDOWS_OF_SEGMENTS * (window.end - window.start)
     span = Window(start=start, end=window.end)
-    rows, values = _with_values(pipeline, ledger, store, champion, span, present)
+    rows, values = _with_values(pipeline, champion, span, present)
     own = pd.to_datetime(rows["time"], utc=True) >= pd.Timestamp(window.start)
     scored = []
     for chosen in (own.to_numpy(), np.ones(len(rows), dtype=bool)):
@@ -237,16 +226,11 @@ def _segments(
 
 
 def _with_values(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
-    champion: ModelVersion,
-    span: Window,
-    columns: Sequence[str],
+    pipeline: OpenPipeline, champion: ModelVersion, span: Window, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
     """Return the judged rows of a span, and for each column their values, empty where unknown."""
-    rows, _ = judged_rows(pipeline, ledger, store, champion, span)
-    snapshot = monitored_rows(pipeline, ledger, champion.roles, span)
+    rows, _ = judged_rows(pipeline, champion, span)
+    snapshot = monitored_rows(pipeline, champion.roles, span)
     frame = read_frame(snapshot.path)
     keys = row_keys(frame, champion.roles, snapshot.digest)
     place = pd.Series(np.arange(len(keys)), index=keys)
@@ -259,19 +243,19 @@ def _with_values(
 
 
 def judged_rows(
-    pipeline: Pipeline, ledger: Ledger, store: Store, champion: ModelVersion, window: Window | None
+    pipeline: OpenPipeline, champion: ModelVersion, window: Window | None
 ) -> tuple[pd.DataFrame, ModelVersion]:
     """Return the predictions that were served in the window, with labels, and who made most."""
     # Where fewer than half of the rows were scored in their time, the champion's own predictions of
     # them are taken. Rows that the version was trained on are left out.
     name, roles = pipeline.config.name, champion.roles
-    served = ledger.window_rows(name, window, roles)
-    own = ledger.window_rows(name, window, roles, role="shadow", version=champion.version)
+    served = pipeline.ledger.window_rows(name, window, roles)
+    own = pipeline.ledger.window_rows(name, window, roles, role="shadow", version=champion.version)
     version = champion
     if 2 * len(served) >= len(own) and len(served):
         most = str(served["version"].astype(str).mode().iloc[0])
         served = served[served["version"].astype(str) == most]
-        version = store.version(name, most) or champion
+        version = pipeline.store.version(name, most) or champion
         served = made_by(served, version)
     own = made_by(own, champion)
     rows = served if 2 * len(served) >= len(own) else own

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.monitoring_records import Decision, Window, decision_id
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Snapshot
-from tasks.ledger.ledger import Ledger
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
 from tasks.monitoring.probation.promotion_chain import Chain, chain_of, moves_of, windows_of
 from tasks.monitoring.probation.verdict import judge_probation
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.version_predictions import predictions_of
 from tasks.serving.answered_rows import monitored_rows
@@ -31,9 +29,7 @@ if TYPE_CHECKING:
 
 
 def try_champion(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     look: Look,
     snapshot: Snapshot,
     earlier: Sequence[Decision],
@@ -50,45 +46,45 @@ def try_champion(
     if not pipeline.config.policy.probation or look.window is None:
         return None, None
     chain = chain_of(look.champion.version, moves_of(earlier))
-    base = None if chain is None else store.version(pipeline.config.name, chain.base)
+    base = None if chain is None else pipeline.store.version(pipeline.config.name, chain.base)
     if chain is None or base is None:
         return None, None
-    _shadow(pipeline, ledger, store, snapshot, base)
-    scored = _scored(pipeline, store, look, chain, earlier)
+    _shadow(pipeline, snapshot, base)
+    scored = _scored(pipeline, look, chain, earlier)
     if not scored:
         return None, None
-    verdict = _judged(pipeline, ledger, store, look.champion, base, scored)
+    verdict = _judged(pipeline, look.champion, base, scored)
     if verdict.state == "running":
         return verdict, None
-    return verdict, _concluded(pipeline, ledger, store, look, base, scored, verdict, now)
+    return verdict, _concluded(pipeline, look, base, scored, verdict, now)
 
 
-def _shadow(
-    pipeline: Pipeline, ledger: Ledger, store: Store, snapshot: Snapshot, former: ModelVersion
-) -> None:
+def _shadow(pipeline: OpenPipeline, snapshot: Snapshot, former: ModelVersion) -> None:
     """Keep the former champion's predictions; none if its columns are missing."""
     if not snapshot.rows:
         return
     try:
-        found = predictions_of(pipeline, store, snapshot, former)
+        found = predictions_of(pipeline, snapshot, former)
     except TransientError:
         raise
     except KeepfitError:
         return
-    ledger.write_predictions(
+    pipeline.ledger.write_predictions(
         pipeline.config.name, found.predictions, former.roles, version=former.version,
         run_id=former.run_id, batch=snapshot.digest, role="shadow", rows=found.rows,
     )  # fmt: skip
 
 
 def _scored(
-    pipeline: Pipeline, store: Store, look: Look, chain: Chain, earlier: Sequence[Decision]
+    pipeline: OpenPipeline, look: Look, chain: Chain, earlier: Sequence[Decision]
 ) -> dict[Window, ModelVersion]:
     """Return the windows after each member's training and who scored them, oldest first."""
     assert look.window is not None  # noqa: S101 - the caller looked
     found = {look.window: look.champion.version, **windows_of(chain, earlier)}
     name = pipeline.config.name
-    members = {v: store.version(name, v) for v in set(found.values()) - {look.champion.version}}
+    members = {
+        v: pipeline.store.version(name, v) for v in set(found.values()) - {look.champion.version}
+    }
     members[look.champion.version] = look.champion
     ordered = sorted(found.items(), key=lambda pair: pair[0].start)
     return {
@@ -100,17 +96,15 @@ def _scored(
 
 
 def _judged(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     champion: ModelVersion,
     base: ModelVersion,
     scored: Mapping[Window, ModelVersion],
 ) -> ProbationVerdict:
     config = pipeline.config
-    ours = [_rows(pipeline, ledger, version, window) for window, version in scored.items()]
+    ours = [_rows(pipeline, version, window) for window, version in scored.items()]
     theirs = [
-        _of_base(pipeline, ledger, store, base, window) if len(rows) else rows
+        _of_base(pipeline, base, window) if len(rows) else rows
         for window, rows in zip(scored, ours, strict=True)
     ]
     return judge_probation(
@@ -123,43 +117,37 @@ def _judged(
         needed=config.policy.probation,
         seed=config.training.seed,
         min_rows=config.monitoring.min_rows,
-        champion_reference=reference_predictions(store, champion),
-        former_reference=reference_predictions(store, base),
+        champion_reference=reference_predictions(pipeline.store, champion),
+        former_reference=reference_predictions(pipeline.store, base),
         versions=[version.version for version in scored.values()],
         against=base.version,
     )
 
 
-def _of_base(
-    pipeline: Pipeline, ledger: Ledger, store: Store, base: ModelVersion, window: Window
-) -> pd.DataFrame:
+def _of_base(pipeline: OpenPipeline, base: ModelVersion, window: Window) -> pd.DataFrame:
     """Return the predictions of `base` for a window; if there are none, they are made now."""
-    known = _rows(pipeline, ledger, base, window)
+    known = _rows(pipeline, base, window)
     if len(known):
         return known
     try:
-        snapshot = monitored_rows(pipeline, ledger, base.roles, window)
+        snapshot = monitored_rows(pipeline, base.roles, window)
     except TransientError:
         raise
     except KeepfitError:
         return known
-    _shadow(pipeline, ledger, store, snapshot, base)
-    return _rows(pipeline, ledger, base, window)
+    _shadow(pipeline, snapshot, base)
+    return _rows(pipeline, base, window)
 
 
-def _rows(
-    pipeline: Pipeline, ledger: Ledger, version: ModelVersion, window: Window
-) -> pd.DataFrame:
-    rows = ledger.window_rows(
+def _rows(pipeline: OpenPipeline, version: ModelVersion, window: Window) -> pd.DataFrame:
+    rows = pipeline.ledger.window_rows(
         pipeline.config.name, window, version.roles, role="shadow", version=version.version
     )
     return unseen_rows(made_by(rows, version), version)
 
 
 def _concluded(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     look: Look,
     base: ModelVersion,
     scored: Mapping[Window, ModelVersion],
@@ -189,12 +177,12 @@ def _concluded(
         },
     )
     if not back:
-        ledger.record(decision)
+        pipeline.ledger.record(decision)
         return decision
     try:
         move_and_record(
-            pipeline, ledger, decision,
-            lambda: store.rollback(name, champion.version, base.version),
+            pipeline, decision,
+            lambda: pipeline.store.rollback(name, champion.version, base.version)
         )  # fmt: skip
     except TransientError:
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import EvidenceError
 from tasks.base.monitoring_records import Decision, decision_id
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Record, Schema, Verdict
@@ -25,12 +24,9 @@ from tasks.monitoring.probation.verdict import both, can_be_judged, paired
 from tasks.monitoring.windows.window_grid import grid
 from tasks.registry.alias.champion_alias import ROLLED_BACK
 from tasks.registry.gate.gate import decide
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.batches import challenger_of
 from tasks.training.interrupted_promotion import move_and_record
-
-if TYPE_CHECKING:
-    from tasks.ledger.ledger import Ledger
-    from tasks.registry.mlflow.store import Store
 
 BY = "shadow"
 _OPEN = frozenset({"superior", "non_inferior", "refit", "no new evidence", "too few rows"})
@@ -94,8 +90,7 @@ def judge_trial(
 
 
 def trial_of(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     champion: ModelVersion,
     challenger: ModelVersion,
     known: Sequence[Decision],
@@ -121,10 +116,12 @@ def trial_of(
     roles = challenger.roles.running(OwnCode.of(config.hooks, pipeline.base))
     pairs = []
     for window in windows:
-        shadow = ledger.window_rows(name, window, roles, role="shadow", version=challenger.version)
+        shadow = pipeline.ledger.window_rows(
+            name, window, roles, role="shadow", version=challenger.version
+        )
         ours = unseen_rows(made_by(shadow, challenger), challenger)
         if len(ours):
-            theirs = made_by(ledger.window_rows(name, window, roles), champion)
+            theirs = made_by(pipeline.ledger.window_rows(name, window, roles), champion)
             pairs.append(paired(ours, unseen_rows(theirs, champion)))
     return judge_trial(
         pairs,
@@ -138,21 +135,16 @@ def trial_of(
 
 
 def try_challenger(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
-    champion: ModelVersion,
-    correlation: str,
-    now: datetime,
+    pipeline: OpenPipeline, champion: ModelVersion, correlation: str, now: datetime
 ) -> Decision | None:
     """Judge the version that predicts beside the champion where it is time; return the decision."""
     if pipeline.config.scoring.shadow is None:
         return None
-    challenger = challenger_of(store, champion)
+    challenger = challenger_of(pipeline.store, champion)
     if challenger is None:
         return None
-    known = ledger.decisions(champion.name, version=challenger.version)
-    trial = trial_of(pipeline, ledger, champion, challenger, known, now)
+    known = pipeline.ledger.decisions(champion.name, version=challenger.version)
+    trial = trial_of(pipeline, champion, challenger, known, now)
     if trial is None or trial.verdict is None:
         return None
     verdict, evidence = trial.verdict, trial.verdict.evidence
@@ -182,12 +174,12 @@ def try_challenger(
         },
     )
     if not verdict.promoted:
-        ledger.record(decision)
+        pipeline.ledger.record(decision)
         return decision
     try:
         move_and_record(
-            pipeline, ledger, decision,
-            lambda: store.set_champion(champion.name, challenger.version, champion.version),
+            pipeline, decision,
+            lambda: pipeline.store.set_champion(champion.name, challenger.version, champion.version)
         )  # fmt: skip
     except EvidenceError as error:
         # Moved meanwhile: the next pass compares with the new champion.

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.base.monitoring_records import Decision, Window
 from tasks.base.training_records import Record
 from tasks.monitoring.windows.window_grid import grid
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.serving.answered_rows import monitored_times
-
-if TYPE_CHECKING:
-    from tasks.base.pipeline_file import Pipeline
-    from tasks.ledger.ledger import Ledger
 
 
 class Backlog(Record):
@@ -94,9 +90,9 @@ def _is_look(decision: Decision) -> bool:
     return decision.kind == "monitored" or (decision.kind == "stopped" and flow == "monitoring")
 
 
-def occupied_in(pipeline: Pipeline, ledger: Ledger, windows: Sequence[Window]) -> tuple[bool, ...]:
+def occupied_in(pipeline: OpenPipeline, windows: Sequence[Window]) -> tuple[bool, ...]:
     """Return for each of `windows`, of one length and in order, whether it has rows to score."""
-    times = monitored_times(pipeline, ledger, Window(start=windows[0].start, end=windows[-1].end))
+    times = monitored_times(pipeline, Window(start=windows[0].start, end=windows[-1].end))
     starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")
     ends = np.array([_naive(w.end) for w in windows], dtype="datetime64[us]")
     rows = np.searchsorted(times, ends) - np.searchsorted(times, starts)

@@ -30,7 +30,6 @@ from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
 from tasks.base.training_records import ContractResult, ModelVersion, Record, Snapshot
 from tasks.contracts.snapshot_check import describe
-from tasks.ledger.ledger import Ledger
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.monitoring_run import page_folder
@@ -39,7 +38,7 @@ from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.tracking.monitoring_runs import experiment_name, record_window
 
 _DIGITS = 16
@@ -61,9 +60,7 @@ class Findings(Record):
 
 
 def conclude_look(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
+    pipeline: OpenPipeline,
     look: Look,
     snapshot: Snapshot,
     contract: ContractResult,
@@ -75,11 +72,11 @@ def conclude_look(
     """Record the findings on one window, write its page (by `html_of`) and the MLflow steps."""
     # The policy decides only where the pass ends with this window.
     kinds = ("monitored", "trained", "alarmed")
-    earlier = ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
+    earlier = pipeline.ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
     reasons = reasons_of(found, look, earlier, pipeline.config.policy)
-    decision = _policy(pipeline, ledger, look, found, earlier, now) if look.last else _NOT_YET
+    decision = _policy(pipeline, look, found, earlier, now) if look.last else _NOT_YET
     run = record_window(
-        store,
+        pipeline.store,
         pipeline.config.name,
         look.champion,
         look.window,
@@ -116,10 +113,10 @@ def conclude_look(
         prefect_run_id=prefect_run,
         next_command=_next(pipeline, decision),
     )
-    monitored = _monitored(pipeline, store, look, snapshot, contract, found, outcome, now)
+    monitored = _monitored(pipeline, look, snapshot, contract, found, outcome, now)
     write_whole(page, html_of(monitored))
-    store.log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
-    ledger.record(monitored)
+    pipeline.store.log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
+    pipeline.ledger.record(monitored)
     _restate_pages(found, look, earlier, html_of)
     return outcome
 
@@ -167,19 +164,14 @@ def stopped_look(pipeline: Pipeline, look: Look, sentence: str) -> MonitoringOut
 
 
 def conclude_pass(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    store: Store,
-    watch: Watch,
-    seen: Sequence[MonitoringOutcome],
-    now: datetime,
+    pipeline: OpenPipeline, watch: Watch, seen: Sequence[MonitoringOutcome], now: datetime
 ) -> MonitoringOutcome:
     """Return the newest window's outcome with all windows of the pass; record one alarm for all."""
     # The alarm reports every window of the champion that calls for action and was not reported
     # before: windows of this pass, earlier ones whose labels have arrived, and those of a pass that
     # was cut short. No alarm is raised for a version replaced during the pass.
     newest = seen[-1]
-    successor = None if any(one.moved for one in seen) else _successor(pipeline, store, newest)
+    successor = None if any(one.moved for one in seen) else _successor(pipeline, newest)
     if successor is not None:
         sentence = (
             f"Does not train: v{successor.version} replaced v{newest.version} while its windows "
@@ -190,15 +182,17 @@ def conclude_pass(
     champion = watch.looks[-1].champion
     if newest.version != champion.version:
         # The probation moved the alias back during this pass.
-        champion = store.version(pipeline.config.name, newest.version) or champion
-    earlier = ledger.decisions(pipeline.config.name, kinds=("monitored", "trained", "alarmed"))
+        champion = pipeline.store.version(pipeline.config.name, newest.version) or champion
+    earlier = pipeline.ledger.decisions(
+        pipeline.config.name, kinds=("monitored", "trained", "alarmed")
+    )
     known, policy = watched(earlier, champion), pipeline.config.policy
     decision = newest.decision
     fresh = untold(known.triggers(policy), earlier, champion)
     if newest.stopped or (fresh and not decision.retrain):
         calls = newest_of(fresh)
         decision = answer_alarm(
-            pipeline, ledger, known.flags(), calls, earlier, champion, now, handled=False
+            pipeline, known.flags(), calls, earlier, champion, now, handled=False
         )
     outcome = _of_pass(watch, seen, decision, alarmed=bool(fresh))
     if not (fresh or newest.alarm or decision.retrain):
@@ -208,15 +202,15 @@ def conclude_pass(
     cause = _cause(outcome, window, known, calling, policy, now)
     outcome = outcome.model_copy(update={"cause": cause})
     answered = decision.retrain and prefect_is_named()
-    due = request_training(pipeline, ledger, cause, now) if answered else None
+    due = request_training(pipeline, cause, now) if answered else None
     if fresh:
-        ledger.record(_alarm(pipeline, outcome, known, fresh, earlier, due))
+        pipeline.ledger.record(_alarm(pipeline, outcome, known, fresh, earlier, due))
     return outcome
 
 
-def _successor(pipeline: Pipeline, store: Store, newest: MonitoringOutcome) -> ModelVersion | None:
+def _successor(pipeline: OpenPipeline, newest: MonitoringOutcome) -> ModelVersion | None:
     """Return the version that scores by now, where it is another than the one looked at."""
-    scores = store.champion(pipeline.config.name)
+    scores = pipeline.store.champion(pipeline.config.name)
     return scores if scores is not None and scores.version != newest.version else None
 
 
@@ -387,12 +381,7 @@ def _gain_reported(
 
 
 def _policy(
-    pipeline: Pipeline,
-    ledger: Ledger,
-    look: Look,
-    found: Findings,
-    earlier: Sequence[Decision],
-    now: datetime,
+    pipeline: OpenPipeline, look: Look, found: Findings, earlier: Sequence[Decision], now: datetime
 ) -> PolicyDecision:
     known_now = Decision(
         id="", pipeline=pipeline.config.name, kind="monitored", at=now, correlation="",
@@ -405,7 +394,7 @@ def _policy(
         },
     )  # fmt: skip
     flags = watched([known_now, *earlier], look.champion).flags()
-    found_now = answer(pipeline, ledger, "alarm", flags, earlier, look.champion, now, handled=False)
+    found_now = answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
     if not found_now.retrain:
         return found_now
     last, by = LastTraining.of(earlier), found_now.by
@@ -416,8 +405,7 @@ def _policy(
 
 
 def _monitored(
-    pipeline: Pipeline,
-    store: Store,
+    pipeline: OpenPipeline,
     look: Look,
     snapshot: Snapshot,
     contract: ContractResult,
@@ -460,7 +448,7 @@ def _monitored(
         prefect_run=outcome.prefect_run_id or "",
         mlflow_run=outcome.mlflow_run_id,
         evidence=evidence,
-        links=links_of(pipeline, store, outcome),
+        links=links_of(pipeline, outcome),
     )
     # The same statement about the same rows is made once.
     digest = hashlib.sha256(stated.model_dump_json(include={"evidence"}).encode()).hexdigest()
@@ -468,9 +456,9 @@ def _monitored(
     return stated.model_copy(update={"id": decision_id(*parts)})
 
 
-def links_of(pipeline: Pipeline, store: Store, outcome: MonitoringOutcome) -> dict[str, str]:
+def links_of(pipeline: OpenPipeline, outcome: MonitoringOutcome) -> dict[str, str]:
     """Return the links of a pass."""
-    experiment = store.experiment(experiment_name(pipeline.config.name))
+    experiment = pipeline.store.experiment(experiment_name(pipeline.config.name))
     links = {
         "report": outcome.report,
         "evidently": outcome.evidently,

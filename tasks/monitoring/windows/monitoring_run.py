@@ -21,7 +21,6 @@ from tasks.base.training_records import (
     Snapshot,
 )
 from tasks.data.snapshots import open_table, read_frame
-from tasks.ledger.ledger import Ledger
 from tasks.monitoring.drift.column_values import naive_times
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.detector import measure, watched
@@ -39,7 +38,7 @@ from tasks.monitoring.windows.backlog import (
     watched_since,
 )
 from tasks.monitoring.windows.window_grid import latest_complete, mostly_before, parse_windows
-from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.predictions import score_frame
 from tasks.scoring.version_predictions import predictions_of
@@ -54,8 +53,7 @@ if TYPE_CHECKING:
 
 
 def choose_looks(
-    pipeline: Pipeline,
-    ledger: Ledger,
+    pipeline: OpenPipeline,
     champion: ModelVersion,
     cause: Cause,
     now: datetime,
@@ -82,7 +80,7 @@ def choose_looks(
     if asked is not None:
         found = Backlog(windows=parse_windows(asked, every))
     else:
-        found = _backlog(pipeline, ledger, champion, now)
+        found = _backlog(pipeline, champion, now)
     looks = tuple(
         Look(
             champion=champion,
@@ -97,15 +95,15 @@ def choose_looks(
     return Watch(looks=looks, waiting=found.waiting, empty=found.empty)
 
 
-def _backlog(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, now: datetime) -> Backlog:
+def _backlog(pipeline: OpenPipeline, champion: ModelVersion, now: datetime) -> Backlog:
     config = pipeline.config.monitoring
-    newest = newest_monitored(pipeline, ledger, now)
+    newest = newest_monitored(pipeline, now)
     if newest is None:
         raise DataError(
             f"No row to monitor has a value in {pipeline.config.time_column!r}.",
             "Look at the source; name a window with --window A..B.",
         )
-    earlier = ledger.decisions(pipeline.config.name, kinds=("monitored", "stopped"))
+    earlier = pipeline.ledger.decisions(pipeline.config.name, kinds=("monitored", "stopped"))
     until = champion.trained_until
     return backlog_of(
         latest_complete(newest, now, config.window),
@@ -113,7 +111,7 @@ def _backlog(pipeline: Pipeline, ledger: Ledger, champion: ModelVersion, now: da
         watched_since(earlier, None if until is None else mostly_before(until, config.window)),
         most=config.catch_up,
         recent=pipeline.config.policy.persistent[1],
-        occupied=lambda windows: occupied_in(pipeline, ledger, windows),
+        occupied=lambda windows: occupied_in(pipeline, windows),
     )
 
 
@@ -128,14 +126,12 @@ def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
     )
 
 
-def window_snapshot(pipeline: Pipeline, ledger: Ledger, look: Look) -> Snapshot:
+def window_snapshot(pipeline: OpenPipeline, look: Look) -> Snapshot:
     """Read the rows of the window into a snapshot; there may be none."""
-    return monitored_rows(pipeline, ledger, look.champion.roles, look.window)
+    return monitored_rows(pipeline, look.champion.roles, look.window)
 
 
-def drift_of(
-    pipeline: Pipeline, ledger: Ledger, store: Store, look: Look, snapshot: Snapshot
-) -> DriftResult:
+def drift_of(pipeline: OpenPipeline, look: Look, snapshot: Snapshot) -> DriftResult:
     """Compare the window's features and predictions with the champion's training rows."""
     # The champion's predictions of the window go into the ledger too, as shadow predictions, so
     # that performance is known of windows that were never scored.
@@ -145,19 +141,19 @@ def drift_of(
     reference = reference_of(pipeline, champion)
     predicted, then, times, evidence = None, None, None, None
     if snapshot.rows:
-        found = predictions_of(pipeline, store, snapshot, champion)
+        found = predictions_of(pipeline, snapshot, champion)
         predictions = found.predictions
-        ledger.write_predictions(
+        pipeline.ledger.write_predictions(
             pipeline.config.name, predictions, roles, version=champion.version,
             run_id=champion.run_id, batch=snapshot.digest, role="shadow", rows=found.rows,
         )  # fmt: skip
-        unseen = reference_predictions(store, champion, even=True)
+        unseen = reference_predictions(pipeline.store, champion, even=True)
         if unseen is not None:
             predicted, then = _scores(predictions, champion), _scores(unseen, champion)
             times = unseen["time"].to_numpy() if "time" in unseen else None
         evidence = evidence_of(
             pipeline, champion, reference, watched(reference, importance),
-            times=_times_of(found.rows, roles), predict=_predictor(pipeline, store, champion),
+            times=_times_of(found.rows, roles), predict=_predictor(pipeline, champion),
         )  # fmt: skip
     drift = measure(
         reference,
@@ -211,13 +207,13 @@ def _times_of(rows: pd.DataFrame, roles: Schema) -> NDArray[np.datetime64] | Non
 
 
 def _predictor(
-    pipeline: Pipeline, store: Store, champion: ModelVersion
+    pipeline: OpenPipeline, champion: ModelVersion
 ) -> Callable[[pd.DataFrame], NDArray[Any]]:
     """Return a function that scores rows as the champion does."""
     own = OwnCode.of(pipeline.config.hooks, pipeline.base)
 
     def predict(rows: pd.DataFrame) -> NDArray[Any]:
-        model = store.load(champion, own)
+        model = pipeline.store.load(champion, own)
         scored, _ = score_frame(
             rows, champion.roles, model, version=champion, run_id=champion.run_id, batch=""
         )

@@ -38,6 +38,7 @@ from tasks.registry.alias.champion_alias import VERIFIED
 from tasks.registry.gate.holdout_verdict import version_tags
 from tasks.registry.gate.reproduction import require_reproduced
 from tasks.registry.mlflow.store import Store
+from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.packaging.provenance import git_commit
 from tasks.registry.signing import keys
 from tasks.registry.version_files.holdouts import keep_holdout
@@ -51,16 +52,16 @@ _NO_PARAMETERS = {
 }  # fmt: skip
 
 
-def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | None) -> str:
+def open_run(pipeline: OpenPipeline, basis: Basis, prefect_run: str | None) -> str:
     """Start the parent run of a training and return its id."""
     # It holds the settings, the data's digests, the pipeline file and the contract's result. Tried
     # again after the store failed in the middle, it goes on with the run that is there.
     # Where versions cannot be signed, hours of fits would be for nothing.
     keys.sign(b"")
-    store.close_leftovers()
+    pipeline.store.close_leftovers()
     config, split, roles = pipeline.config, basis.split, basis.roles
     snapshot, prepared, contract = basis.snapshot, basis.prepared, basis.contract
-    experiment = store.experiment(
+    experiment = pipeline.store.experiment(
         config.name,
         metric=prepared.metric,
         greater_is_better=greater_is_better(prepared.metric),
@@ -90,11 +91,13 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
         "metric": prepared.metric,
     }
     marks = {key: tags[key] for key in ("keepfit.pipeline", "keepfit.role", "keepfit.key")}
-    begun = store.own_run(marks)
-    run_id = begun.run_id if begun else store.start_run(experiment, _title(basis), tags=tags)
-    store.log(run_id, params=params)
+    begun = pipeline.store.own_run(marks)
+    run_id = (
+        begun.run_id if begun else pipeline.store.start_run(experiment, _title(basis), tags=tags)
+    )
+    pipeline.store.log(run_id, params=params)
     for context, rows in (("training", split.n_train), ("holdout", split.n_holdout)):
-        store.log_dataset(
+        pipeline.store.log_dataset(
             run_id,
             name=config.name,
             digest=snapshot.digest,
@@ -104,13 +107,13 @@ def open_run(store: Store, pipeline: Pipeline, basis: Basis, prefect_run: str | 
             source=source_words(pipeline),
         )
     # The file's own text: what came from the environment is not in it.
-    store.log_text(run_id, "pipeline.yaml", pipeline.document.text)
+    pipeline.store.log_text(run_id, "pipeline.yaml", pipeline.document.text)
     files: dict[str, str | Path] = {}
     if contract.page:
         files["contract.html"] = contract.page
-    store.log_files(run_id, files)
-    store.log_text(run_id, "contract.json", contract.model_dump_json(indent=1))
-    store.log_text(run_id, "schema.json", roles.running(None).model_dump_json(indent=1))
+    pipeline.store.log_files(run_id, files)
+    pipeline.store.log_text(run_id, "contract.json", contract.model_dump_json(indent=1))
+    pipeline.store.log_text(run_id, "schema.json", roles.running(None).model_dump_json(indent=1))
     return run_id
 
 
@@ -139,8 +142,7 @@ def common_tags(pipeline: Pipeline, basis: Basis) -> dict[str, str]:
 
 
 def record_candidates(
-    store: Store,
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     basis: Basis,
     results: Sequence[CandidateResult],
     assessment: Assessment,
@@ -149,9 +151,9 @@ def record_candidates(
     """Log a child run for every candidate and return their run ids by name."""
     # Tried again after the store failed in the middle, it goes on with the children that are there.
     common = common_tags(pipeline, basis)
-    experiment = store.experiment(pipeline.config.name)
+    experiment = pipeline.store.experiment(pipeline.config.name)
     evaluations = {e.candidate: e for e in assessment.evaluations}
-    begun = {run.tags.get("keepfit.candidate"): run for run in store.children(run_id)}
+    begun = {run.tags.get("keepfit.candidate"): run for run in pipeline.store.children(run_id)}
     runs = {}
     for rank, row in enumerate(assessment.leaderboard, start=1):
         result = next(r for r in results if r.candidate == row.candidate)
@@ -172,9 +174,9 @@ def record_candidates(
         child = (
             earlier.run_id
             if earlier is not None
-            else store.start_run(experiment, result.candidate, tags=tags, parent=run_id)
+            else pipeline.store.start_run(experiment, result.candidate, tags=tags, parent=run_id)
         )
-        store.log(
+        pipeline.store.log(
             child,
             params={
                 "candidate": result.candidate,
@@ -185,8 +187,8 @@ def record_candidates(
             metrics=_metrics(result, evaluations.get(result.candidate)),
             curves=result.curves,
         )
-        log_trials(store, child, result)
-        store.finish_run(child, "FAILED" if result.status == "failed" else "FINISHED")
+        log_trials(pipeline.store, child, result)
+        pipeline.store.finish_run(child, "FAILED" if result.status == "failed" else "FINISHED")
         runs[result.candidate] = child
     return runs
 
@@ -270,8 +272,7 @@ def log_diagnosis(store: Store, run_id: str, diagnosis: Diagnosis) -> None:
 
 
 def register_challenger(
-    store: Store,
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     basis: Basis,
     winner: CandidateResult,
     assessment: Assessment,
@@ -294,20 +295,19 @@ def register_challenger(
             f"{winner.candidate}: {changed} is not the file that was kept with this fit.",
             "Nothing was registered. Run the training again: it is fitted again.",
         )
-    version = left_version(store, pipeline, basis, winner, verdict, recorded) or _register(
-        store, pipeline, basis, winner, assessment, verdict, run_id, importance
+    version = left_version(pipeline, basis, winner, verdict, recorded) or _register(
+        pipeline, basis, winner, assessment, verdict, run_id, importance
     )
     named = f"{version.name} version {version.version}"
-    require_reproduced(basis, winner, store.model_file(version), named)
-    version = store.confirm(version)
+    require_reproduced(basis, winner, pipeline.store.model_file(version), named)
+    version = pipeline.store.confirm(version)
     if not verdict.promoted:
         return version
-    return store.set_champion(version.name, version.version, verdict.champion_version)
+    return pipeline.store.set_champion(version.name, version.version, verdict.champion_version)
 
 
 def left_version(
-    store: Store,
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     basis: Basis,
     winner: CandidateResult,
     verdict: Verdict,
@@ -321,15 +321,14 @@ def left_version(
         MODEL_DIGEST_TAG: digest_of(Path(winner.model_path)),
         VERIFIED: "true",
     }
-    for version in store.versions(pipeline.config.name):
+    for version in pipeline.store.versions(pipeline.config.name):
         if version.version not in recorded and wanted.items() <= version.tags.items():
             return version
     return None
 
 
 def _register(
-    store: Store,
-    pipeline: Pipeline,
+    pipeline: OpenPipeline,
     basis: Basis,
     winner: CandidateResult,
     assessment: Assessment,
@@ -345,9 +344,9 @@ def _register(
     evaluation = assessment.of(winner.candidate)
     value = evaluation.metrics[metric]
     refitted = verdict.promoted and verdict.complete and basis.prepared.refit
-    held = keep_holdout(store, basis, winner, run_id, refitted=refitted)
+    held = keep_holdout(pipeline.store, basis, winner, run_id, refitted=refitted)
     ordered = sorted(importance.items(), key=lambda item: -item[1])[:10]
-    return store.register(
+    return pipeline.store.register(
         pipeline.config.name,
         run_id=run_id,
         model=Path(winner.model_path),
@@ -362,7 +361,7 @@ def _register(
                 pipeline.config.hooks, pipeline.base, made_of(winner), basis.snapshot.given
             ),
             **held,
-            **keep_recipe(store, run_id, recipe_for(basis, winner)),
+            **keep_recipe(pipeline.store, run_id, recipe_for(basis, winner)),
             FAMILY_TAG: winner.candidate,
             **_mode_tags(basis.prepared.mode),
             "keepfit.score": repr(value.value),

@@ -16,6 +16,7 @@ from tasks.base.errors import UsageError
 from tasks.ledger.ledger import ledger_of
 from tasks.serving.delivery import deliver, spool_folder
 from tasks.serving.served_model import ServedModel
+from tests.opened import opened
 from tests.unit.serving.served import (
     WITH_IDS,
     TestClient,
@@ -49,7 +50,7 @@ def test_every_answered_row_reaches_the_ledger(tmp_path: Path, model: ServedMode
     assert said == {"pipeline": "mine", "version": "1", "answered": 5, "refused": 0}
     assert [set(row) for row in rows] == [{"prediction", "probability"}] * 5
     assert abs(sum(rows[0]["probability"].values()) - 1) < 1e-12
-    assert deliver(pipeline_file(tmp_path)).new == 5
+    assert deliver(opened(pipeline_file(tmp_path))).new == 5
 
 
 def test_a_shadow_answers_the_same_rows_into_the_ledger_and_is_not_returned(
@@ -59,7 +60,7 @@ def test_a_shadow_answers_the_same_rows_into_the_ledger_and_is_not_returned(
     with client(tmp_path, model, shadow=other) as asking:
         said = asking.post(PATH, json={"rows": records(frame(6))}).json()
     pipeline = pipeline_file(tmp_path)
-    deliver(pipeline)
+    deliver(opened(pipeline))
 
     ledger = ledger_of(pipeline)
     returned = ledger.window_rows("mine", None, WITH_IDS)

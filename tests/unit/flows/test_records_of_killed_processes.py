@@ -17,10 +17,12 @@ from deploy.runner import reaper
 from flows import cli_actions, run_lifecycle
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.ledger.ledger import ledger_of
+from tasks.registry import open_pipeline
 from tasks.registry.alias.journal import Intent, close_journal, journal_file
 from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
 from tasks.training import interrupted_promotion
 from tasks.training.interrupted_promotion import registered_once
+from tests.opened import opened
 from tests.tables import FAST, write_churn, write_pipeline
 from tests.unit.training.test_interrupted_promotion import KEY, TRAINED, Store, version
 
@@ -43,15 +45,17 @@ class Registry(Store):
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     plan = load_pipeline(write_pipeline(tmp_path, write_churn(tmp_path / "c.csv", 20), FAST))
     store: Any = Registry(plan.state)
-    for module in (cli_actions, run_lifecycle):
-        monkeypatch.setattr(module, "store_of", lambda _: store)
+    monkeypatch.setattr(open_pipeline, "store_of", lambda _: store)
     monkeypatch.setattr(interrupted_promotion, "versions_of", lambda _: tuple(store.all))
     monkeypatch.setattr(interrupted_promotion, "champion_if_any", lambda _: None)
     monkeypatch.setattr(run_lifecycle, "die_with_parent", lambda: None)
     monkeypatch.setattr(run_lifecycle, "run_id", lambda: str(UUID(int=1)))
     monkeypatch.setattr(run_lifecycle, "refresh", lambda _: None)
     registered_once(
-        plan, store, KEY, TRAINED.model_copy(update={"pipeline": "churn"}), lambda: store.held
+        opened(plan, store=store),
+        KEY,
+        TRAINED.model_copy(update={"pipeline": "churn"}),
+        lambda: store.held,
     )
     return plan
 
@@ -61,7 +65,7 @@ def by_command(plan: Pipeline) -> AbstractContextManager[object]:
 
 
 def by_flow(plan: Pipeline) -> AbstractContextManager[object]:
-    return run_lifecycle.answerable(plan, "scoring", None)
+    return run_lifecycle.answerable(opened(plan), "scoring", None)
 
 
 @contextmanager

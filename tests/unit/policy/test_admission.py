@@ -14,8 +14,8 @@ from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.policy.admission import admit, answer_alarm, handled
 from tasks.policy.triggers import watched
-from tasks.registry.mlflow.shared_stores import store_of
 from tasks.training.single_training import admitted, hold_back
+from tests.opened import opened
 from tests.tables import write_pipeline
 
 NOW = datetime(2026, 3, 16, 12, tzinfo=UTC)
@@ -60,40 +60,25 @@ def monitored(window: Window, *, alarm: bool, worse: bool = False, **fields: obj
 def test_by_hand_is_always_done(pipeline: Pipeline) -> None:
     ledger_of(pipeline).record(trained(cause("manual", ""), NOW - timedelta(minutes=5)))
 
-    assert (
-        admit(pipeline, ledger_of(pipeline), store_of(pipeline), cause("manual", ""), NOW).retrain
-        is True
-    )
+    assert admit(opened(pipeline), cause("manual", ""), NOW).retrain is True
 
 
 def test_a_probe_never_trains_and_is_recorded(pipeline: Pipeline) -> None:
-    assert (
-        admit(pipeline, ledger_of(pipeline), store_of(pipeline), cause("probe", ""), NOW).withheld
-        == "probe"
-    )
+    assert admit(opened(pipeline), cause("probe", ""), NOW).withheld == "probe"
     (skipped,) = ledger_of(pipeline).decisions("churn", kinds=("skipped",))
     assert skipped.evidence["withheld"] == "probe"
 
 
 def test_the_calendar_does_not_wait_for_the_cooldown(pipeline: Pipeline) -> None:
     ledger_of(pipeline).record(trained(cause("manual", ""), NOW - timedelta(hours=3)))
-    answer = admit(pipeline, ledger_of(pipeline), store_of(pipeline), cause("schedule", ""), NOW)
+    answer = admit(opened(pipeline), cause("schedule", ""), NOW)
 
     assert answer.retrain is True
 
 
 def test_what_was_acted_on_is_a_duplicate_whoever_asks_how_often(pipeline: Pipeline) -> None:
     ledger_of(pipeline).record(trained(cause(), NOW - timedelta(days=9)))
-    answers = [
-        admit(
-            pipeline,
-            ledger_of(pipeline),
-            store_of(pipeline),
-            cause(),
-            NOW + timedelta(seconds=n),
-        )
-        for n in range(50)
-    ]
+    answers = [admit(opened(pipeline), cause(), NOW + timedelta(seconds=n)) for n in range(50)]
 
     assert {a.withheld for a in answers} == {"duplicate"}
     assert len(ledger_of(pipeline).decisions("churn", kinds=("skipped",))) == 1
@@ -110,14 +95,10 @@ def test_while_one_trains_the_calendar_is_refused_and_the_next_one_admitted(
 ) -> None:
     with (
         ledger_of(pipeline).flight("churn"),
-        admitted(
-            pipeline, ledger_of(pipeline), store_of(pipeline), cause("schedule", "")
-        ) as answer,
+        admitted(opened(pipeline), cause("schedule", "")) as answer,
     ):
         assert answer.withheld == "running"
-    with admitted(
-        pipeline, ledger_of(pipeline), store_of(pipeline), cause("schedule", "")
-    ) as answer:
+    with admitted(opened(pipeline), cause("schedule", "")) as answer:
         assert answer.retrain is True
 
 
@@ -148,37 +129,26 @@ def test_an_alarm_of_an_earlier_window_trains_though_the_newest_is_quiet(
     flags = (WindowFlag(window=WEEK, drifted=True), WindowFlag(window=later))
 
     def asked(window: Window | None) -> bool:
-        return answer_alarm(
-            pipeline, ledger_of(pipeline), flags, window, (), None, NOW, handled=False
-        ).retrain
+        return answer_alarm(opened(pipeline), flags, window, (), None, NOW, handled=False).retrain
 
     assert asked(WEEK)
     assert not asked(later)
     assert not asked(None)
     assert not answer_alarm(
-        pipeline, ledger_of(pipeline), flags, WEEK, (trained(cause()),), None, NOW, handled=False
+        opened(pipeline), flags, WEEK, (trained(cause()),), None, NOW, handled=False
     ).retrain, "the cooldown holds for earlier windows too"
 
 
 def test_the_answer_states_whether_to_refit_or_to_search(pipeline: Pipeline) -> None:
-    searched = admit(pipeline, ledger_of(pipeline), store_of(pipeline), cause("schedule", ""), NOW)
-    refitted = admit(
-        pipeline,
-        ledger_of(pipeline),
-        store_of(pipeline),
-        cause("manual", ""),
-        NOW,
-        refit=True,
-    )
+    searched = admit(opened(pipeline), cause("schedule", ""), NOW)
+    refitted = admit(opened(pipeline), cause("manual", ""), NOW, refit=True)
 
     assert (searched.training, searched.training_reason) == ("search", "the calendar")
     assert (refitted.training, refitted.training_reason) == ("refit", "requested by hand")
 
 
 def test_a_refit_without_newer_rows_waits_and_starts_no_cooldown(pipeline: Pipeline) -> None:
-    waits = hold_back(
-        pipeline, ledger_of(pipeline), cause(), NoNewerRowsError("3 labelled rows are newer.")
-    )
+    waits = hold_back(opened(pipeline), cause(), NoNewerRowsError("3 labelled rows are newer."))
     (skipped,) = ledger_of(pipeline).decisions("churn", kinds=("skipped", "trained"))
 
     assert waits.withheld == "rows"

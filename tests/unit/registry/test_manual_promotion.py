@@ -13,6 +13,7 @@ from tasks.base.monitoring_records import Decision
 from tasks.registry import manual_promotion
 from tasks.registry.alias import champion_alias
 from tasks.registry.alias.journal import journal_file
+from tests.opened import opened
 from tests.unit.registry.alias.test_champion_alias import Killed, Shelf
 
 NAME = "flights"
@@ -63,10 +64,10 @@ def store(tmp_path: Path) -> Any:
 def test_a_move_by_hand_is_recorded_once(store: Any) -> None:
     ledger: Any = Ledger()
 
-    manual_promotion.promote_by_hand(PLAN, store, ledger, "v2")
-    decision = manual_promotion.promote_by_hand(PLAN, store, ledger, "3")
-    manual_promotion.promote_by_hand(PLAN, store, ledger, "3")
-    manual_promotion.roll_back_by_hand(PLAN, store, ledger)
+    manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "v2")
+    decision = manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "3")
+    manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "3")
+    manual_promotion.roll_back_by_hand(opened(PLAN, ledger=ledger, store=store))
 
     assert ledger.told == [
         ("promoted", "2", None),
@@ -79,13 +80,13 @@ def test_a_move_by_hand_is_recorded_once(store: Any) -> None:
 
 def test_what_a_process_moved_and_could_not_record_the_next_one_records(store: Any) -> None:
     ledger: Any = Ledger()
-    manual_promotion.promote_by_hand(PLAN, store, ledger, "1")
+    manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "1")
     ledger.killed = True
     with pytest.raises(Killed):
-        manual_promotion.promote_by_hand(PLAN, store, ledger, "2")
+        manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "2")
     ledger.killed = False
 
-    decision = manual_promotion.promote_by_hand(PLAN, store, ledger, "2")
+    decision = manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "2")
 
     assert decision.sentence.startswith("Version 2 is champion already")
     assert ledger.told == [("promoted", "1", None), ("promoted", "2", "1")]
@@ -96,14 +97,14 @@ def test_a_rollback_that_a_killed_process_made_is_recorded_by_one_that_finds_non
 ) -> None:
     ledger: Any = Ledger()
     for version in ("1", "2"):
-        manual_promotion.promote_by_hand(PLAN, store, ledger, version)
+        manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), version)
     ledger.killed = True
     with pytest.raises(Killed):
-        manual_promotion.roll_back_by_hand(PLAN, store, ledger)
+        manual_promotion.roll_back_by_hand(opened(PLAN, ledger=ledger, store=store))
     ledger.killed = False
 
     with pytest.raises(UsageError):
-        manual_promotion.roll_back_by_hand(PLAN, store, ledger)
+        manual_promotion.roll_back_by_hand(opened(PLAN, ledger=ledger, store=store))
 
     assert ledger.told[2:] == [("rolled_back", "1", "2")]
 
@@ -111,14 +112,14 @@ def test_a_rollback_that_a_killed_process_made_is_recorded_by_one_that_finds_non
 @pytest.mark.parametrize("effects", range(4))
 def test_a_kill_in_the_midst_of_a_move_leaves_one_record(store: Any, effects: int) -> None:
     ledger: Any = Ledger()
-    manual_promotion.promote_by_hand(PLAN, store, ledger, "1")
+    manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "1")
     store.effects_left = effects
     with pytest.raises(Killed):
-        manual_promotion.promote_by_hand(PLAN, store, ledger, "2")
+        manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "2")
     store.effects_left = None
 
     store.recover()
-    manual_promotion.promote_by_hand(PLAN, store, ledger, "2")
+    manual_promotion.promote_by_hand(opened(PLAN, ledger=ledger, store=store), "2")
 
     assert ledger.told == [("promoted", "1", None), ("promoted", "2", "1")]
     assert not journal_file(store.state / "promotions", NAME).exists()

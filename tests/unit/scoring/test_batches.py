@@ -29,6 +29,7 @@ from tasks.registry.mlflow.shared_stores import store_of
 from tasks.scoring import prediction_parts
 from tasks.scoring.batches import champion_of, score_batch, score_nothing
 from tasks.scoring.incremental import record_batch, scored_since
+from tests.opened import opened
 from tests.unit.registry.trained import SCHEMA, rows, train
 
 # MLflow's own use of SQLAlchemy.
@@ -62,7 +63,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @pytest.fixture
 def champion(pipeline: Pipeline) -> ModelVersion:
-    return champion_of(pipeline, store_of(pipeline))
+    return champion_of(opened(pipeline))
 
 
 def snapshot(frame: pd.DataFrame, folder: Path) -> Snapshot:
@@ -74,7 +75,9 @@ def scored(
     pipeline: Pipeline, batch: Snapshot, champion: ModelVersion, **asked: bool
 ) -> ScoringOutcome:
     ledger, store = ledger_of(pipeline), store_of(pipeline)
-    return score_batch(pipeline, ledger, store, batch, PASSED, champion, **asked)
+    return score_batch(
+        opened(pipeline, ledger=ledger, store=store), batch, PASSED, champion, **asked
+    )
 
 
 def test_every_scoring_is_in_the_ledger_once(
@@ -138,7 +141,7 @@ def test_a_batch_without_rows_is_written_with_the_columns_of_others(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
     empty = snapshot(rows(1).iloc[:0], tmp_path)
-    done = score_nothing(pipeline, store_of(pipeline), empty, champion)
+    done = score_nothing(opened(pipeline), empty, champion)
     full = scored(pipeline, snapshot(rows(3), tmp_path), champion)
     assert (done.rows, done.written, done.ledger_new) == (0, 0, 0)
     written, like = pd.read_parquet(done.output), pd.read_parquet(full.output)
@@ -165,7 +168,7 @@ def test_new_rows_go_to_the_output_that_a_person_names(
     )
     assert done.output == str(tmp_path / "named.parquet")
     assert (done.ledger_new, done.written) == (4, 4)
-    record_batch(named, ledger_of(named), done.model_copy(update={"scope": "new"}), BY_HAND, "")
+    record_batch(opened(named), done.model_copy(update={"scope": "new"}), BY_HAND, "")
     assert ledger_of(pipeline).unsent("mine") == ()
     recorded = [d.sentence for d in ledger_of(pipeline).decisions("mine", kinds=("scored",))]
     assert recorded == ["4 new rows scored by v1."], "not the known ones that were read again"
@@ -174,11 +177,11 @@ def test_new_rows_go_to_the_output_that_a_person_names(
 def test_a_scored_row_of_the_future_hides_no_row_that_comes_before_it(
     pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
 ) -> None:
-    before = scored_since(pipeline, ledger_of(pipeline), champion)
+    before = scored_since(opened(pipeline), champion)
     later = rows(1, seed=9)
     later["moment"] += pd.Timedelta(days=60 * 365)
     scored(pipeline, snapshot(later, tmp_path), champion)
-    assert scored_since(pipeline, ledger_of(pipeline), champion) == before
+    assert scored_since(opened(pipeline), champion) == before
 
 
 BY_HAND = Cause(kind="manual", correlation="c", at=datetime.now(UTC))
@@ -190,9 +193,9 @@ def killed_at(place: str, pipeline: Pipeline, batch: Snapshot) -> None:
         "import sys; from pathlib import Path; from tasks.base.pipeline_file import load_pipeline; "
         "from tasks.base.training_records import Snapshot; "
         "from tests.unit.scoring.test_batches import *; "
-        "p = load_pipeline(Path(sys.argv[1]), {}); s = Snapshot.model_validate_json(sys.argv[2]); "
-        "store = store_of(p); champion = champion_of(p, store); "
-        "score_batch(p, ledger_of(p), store, s, PASSED, champion, newcomers=True)"
+        "p = opened(load_pipeline(Path(sys.argv[1]), {})); "
+        "s = Snapshot.model_validate_json(sys.argv[2]); "
+        "score_batch(p, s, PASSED, champion_of(p), newcomers=True)"
     )
     command = [sys.executable, "-c", code, str(pipeline.path), batch.model_dump_json()]
     environ = {**os.environ, VARIABLE: place, "PYTHONPATH": str(ROOT)}
@@ -219,20 +222,20 @@ def test_what_a_kill_kept_from_the_sink_comes_with_the_next_rows_and_once(
 
     killed_at(place, mine, snapshot(first, tmp_path))
     assert len(ledger_of(mine).unsent("mine")) == 1
-    since = scored_since(mine, ledger_of(mine), champion_of(mine, store_of(mine)))
+    since = scored_since(opened(mine), champion_of(opened(mine)))
     assert since is not None
     assert since.replace(tzinfo=None) <= first["moment"].min(), "older than one window, still read"
     both = snapshot(pd.concat([first, later]), tmp_path)
     done = scored(
         mine,
         both,
-        champion_of(mine, store_of(mine)),
+        champion_of(opened(mine)),
         newcomers=True,
     )
 
     assert done.ledger_new == 10
     assert [b.batch for b in ledger_of(mine).unsent("mine")] == [done.batch], "until it is recorded"
-    record_batch(mine, ledger_of(mine), done, BY_HAND, "")
+    record_batch(opened(mine), done, BY_HAND, "")
     assert ledger_of(mine).unsent("mine") == ()
     recorded = {d.data_digest: d.evidence["new"] for d in ledger_of(mine).decisions("mine")}
     assert recorded[snapshot(first, tmp_path).digest] == 30, "the killed one's is recorded too"
@@ -255,8 +258,12 @@ def test_a_batch_is_recorded_once_wherever_its_scoring_was_killed(
 
     def score() -> None:
         store = store_of(pipeline)
-        done = score_batch(pipeline, ledger, store, batch, PASSED, champion, newcomers=True)
-        record_batch(pipeline, ledger, done.model_copy(update={"scope": "new"}), BY_HAND, "")
+        done = score_batch(
+            opened(pipeline, ledger=ledger, store=store), batch, PASSED, champion, newcomers=True
+        )
+        record_batch(
+            opened(pipeline, ledger=ledger), done.model_copy(update={"scope": "new"}), BY_HAND, ""
+        )
 
     killed_at("scoring.sink.after", pipeline, batch)
     score()
@@ -289,7 +296,7 @@ def test_after_retention_nothing_is_scored_anew(
     gone = ledger.prune(datetime(2040, 1, 1, tzinfo=UTC), pipeline.config.monitoring.window)
     assert gone.predictions > 100
 
-    since = scored_since(pipeline, ledger_of(pipeline), champion)
+    since = scored_since(opened(pipeline), champion)
     assert since is not None
     newer = fortnight[fortnight["moment"] >= since.replace(tzinfo=None)]
     again = scored(

@@ -18,6 +18,7 @@ from tasks.scoring import quarantine
 from tasks.scoring.quarantine import admit_rows, admit_window
 from tasks.scoring.quarantine_files import waiting
 from tasks.training.row_windows import scoring_snapshot
+from tests.opened import opened
 
 SELDOM = "{max: 1.0, usual: 0.01, empty_from: 1}"
 ROLES = Schema(
@@ -81,9 +82,7 @@ def test_rows_of_a_file_without_the_column_are_set_aside_and_no_others(
 ) -> None:
     pipeline = folder(tmp_path, kind)
 
-    admitted = admit_rows(
-        pipeline, ledger_of(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new"
-    )
+    admitted = admit_rows(opened(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new")
 
     assert ids(admitted.snapshot) == ["r0", "r1", "r2", "r3", "r5"]
     assert admitted.snapshot.rows == 25  # a null of a complete file is a null
@@ -113,16 +112,14 @@ def test_a_window_is_judged_without_them(tmp_path: Path, kind: str) -> None:
 def test_old_files_without_the_column_do_not_touch_new_rows(tmp_path: Path, kind: str) -> None:
     pipeline = folder(tmp_path, kind)
     later = scoring_snapshot(pipeline, datetime(2026, 1, 6), datetime(2026, 1, 7))
-    admitted = admit_rows(pipeline, ledger_of(pipeline), later, CHAMPION, CAUSE, "new")
+    admitted = admit_rows(opened(pipeline), later, CHAMPION, CAUSE, "new")
     assert (admitted.aside, admitted.snapshot.rows) == (None, 5)
 
 
 @pytest.mark.parametrize("nulls", ["{max: 1.0}", "{max: 1.0, usual: 0.3, empty_from: 6}"])
 def test_what_may_be_empty_may_be_absent(tmp_path: Path, kind: str, nulls: str) -> None:
     pipeline = folder(tmp_path, kind, nulls=nulls)
-    admitted = admit_rows(
-        pipeline, ledger_of(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new"
-    )
+    admitted = admit_rows(opened(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new")
     assert (admitted.aside, admitted.snapshot.rows) == (None, 30)
 
 
@@ -134,16 +131,12 @@ def test_on_error_stop_scores_nothing(tmp_path: Path, kind: str) -> None:
     )
     pipeline = load_pipeline(file, {})
     with pytest.raises(ContractError, match="lead_time"):
-        admit_rows(
-            pipeline, ledger_of(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new"
-        )
+        admit_rows(opened(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new")
 
 
 def test_rows_mended_at_their_source_and_scored_wait_no_longer(tmp_path: Path, kind: str) -> None:
     pipeline = folder(tmp_path, kind)
-    aside = admit_rows(
-        pipeline, ledger_of(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new"
-    ).aside
+    aside = admit_rows(opened(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new").aside
     assert aside is not None
     assert aside.score_command == f"keepfit score {pipeline.path.parent}"
     assert [kept.aside.rows for kept in waiting(pipeline)] == [5]
@@ -154,6 +147,6 @@ def test_rows_mended_at_their_source_and_scored_wait_no_longer(tmp_path: Path, k
         "mine", predictions, ROLES.model_copy(update={"classes": ("a", "b")}), version="1",
         run_id="run", batch="batch", rows=frame,
     )  # fmt: skip
-    admit_rows(pipeline, ledger_of(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new")
+    admit_rows(opened(pipeline), scoring_snapshot(pipeline), CHAMPION, CAUSE, "new")
 
     assert waiting(pipeline) == ()

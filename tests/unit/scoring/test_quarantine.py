@@ -25,6 +25,7 @@ from tasks.monitoring.incidents.contract_stops import record_set_aside, record_s
 from tasks.scoring import quarantine
 from tasks.scoring.quarantine import admit_rows
 from tasks.scoring.quarantine_files import mark_scored, waiting
+from tests.opened import opened
 
 ROLES = Schema(
     target="y", task="binary", features={"x": "numeric"}, time_column="when", id_columns=("id",)
@@ -102,9 +103,7 @@ def test_rows_at_fault_are_kept_and_the_rest_goes_on(
 ) -> None:
     snapshot = delivery(pipeline, [1.0, 500.0, 3.0, 700.0, 5.0])
 
-    admitted = admit_rows(
-        pipeline, ledger_of(pipeline), snapshot, champion, because("manual"), "new"
-    )
+    admitted = admit_rows(opened(pipeline), snapshot, champion, because("manual"), "new")
 
     assert read_frame(admitted.snapshot.path)["x"].tolist() == [1.0, 3.0, 5.0]
     aside = admitted.aside
@@ -130,9 +129,7 @@ def test_what_accepting_would_not_mend_offers_no_command(
     )  # fmt: skip
     rows = delivery(pipeline, [1.0, 500.0, 3.0])
 
-    aside = admit_rows(
-        pipeline, ledger_of(pipeline), rows, champion, because("manual"), "new"
-    ).aside
+    aside = admit_rows(opened(pipeline), rows, champion, because("manual"), "new").aside
 
     assert aside is not None
     assert aside.accept_command == ""
@@ -144,9 +141,7 @@ def test_rows_that_go_on_keep_their_place_in_what_was_read(
 ) -> None:
     snapshot = delivery(pipeline, [1.0, 500.0, 3.0, 700.0, 5.0])
 
-    admitted = admit_rows(
-        pipeline, ledger_of(pipeline), snapshot, champion, because("manual"), "new"
-    ).snapshot
+    admitted = admit_rows(opened(pipeline), snapshot, champion, because("manual"), "new").snapshot
 
     assert places_of(snapshot).tolist() == [0, 1, 2, 3, 4]
     assert places_of(admitted).tolist() == [0, 2, 4]
@@ -161,7 +156,7 @@ def test_a_delivery_at_fault_is_set_aside_whole_and_nothing_is_scored(
     snapshot = delivery(pipeline, [1.0, 500.0, 700.0])
 
     with pytest.raises(ContractError) as caught:
-        admit_rows(pipeline, ledger_of(pipeline), snapshot, champion, because("manual"), "new")
+        admit_rows(opened(pipeline), snapshot, champion, because("manual"), "new")
 
     aside = caught.value.aside
     assert aside is not None
@@ -175,7 +170,7 @@ def test_on_error_stop_sets_nothing_aside(pipeline: Pipeline, champion: ModelVer
     snapshot = delivery(strict, [1.0, 500.0, 3.0])
 
     with pytest.raises(ContractError) as caught:
-        admit_rows(strict, ledger_of(strict), snapshot, champion, because("schedule"), "new")
+        admit_rows(opened(strict), snapshot, champion, because("schedule"), "new")
 
     assert caught.value.aside is None
     assert waiting(strict) == ()
@@ -186,7 +181,7 @@ def test_a_training_leaves_out_the_rows_that_wait_whatever_label_they_have_got_s
 ) -> None:
     snapshot = delivery(pipeline, [1.0, 500.0, 3.0, 4.0])
     assert quarantine.without_waiting(pipeline, snapshot) is None
-    admit_rows(pipeline, ledger_of(pipeline), snapshot, champion, because("schedule"), "new")
+    admit_rows(opened(pipeline), snapshot, champion, because("schedule"), "new")
     frame = read_frame(snapshot.path).assign(y=[True, False, True, False])
     kinds = {**snapshot.kinds, "y": "boolean"}
     labelled = write_snapshot(
@@ -208,8 +203,7 @@ def test_the_calendar_leaves_rows_where_they_were_set_aside(
     pipeline: Pipeline, champion: ModelVersion
 ) -> None:
     admit_rows(
-        pipeline,
-        ledger_of(pipeline),
+        opened(pipeline),
         delivery(pipeline, [1.0, 500.0, 3.0]),
         champion,
         because("schedule"),
@@ -217,11 +211,11 @@ def test_the_calendar_leaves_rows_where_they_were_set_aside(
     )
     later = delivery(pipeline, [1.0, 500.0, 3.0, 4.0, 5.0])
 
-    again = admit_rows(pipeline, ledger_of(pipeline), later, champion, because("schedule"), "new")
+    again = admit_rows(opened(pipeline), later, champion, because("schedule"), "new")
 
     assert again.aside is None
     assert read_frame(again.snapshot.path)["x"].tolist() == [1.0, 3.0, 4.0, 5.0]
-    by_hand = admit_rows(pipeline, ledger_of(pipeline), later, champion, because("manual"), "new")
+    by_hand = admit_rows(opened(pipeline), later, champion, because("manual"), "new")
     assert by_hand.aside is not None
     assert by_hand.aside.rows == 1
 
@@ -230,20 +224,13 @@ def test_rows_mended_at_their_source_or_by_the_contract_are_judged_again(
     pipeline: Pipeline, champion: ModelVersion
 ) -> None:
     snapshot = delivery(pipeline, [1.0, 500.0, 3.0])
-    admit_rows(pipeline, ledger_of(pipeline), snapshot, champion, because("schedule"), "new")
+    admit_rows(opened(pipeline), snapshot, champion, because("schedule"), "new")
 
     mended = admit_rows(
-        pipeline,
-        ledger_of(pipeline),
-        delivery(pipeline, [1.0, 50.0, 3.0]),
-        champion,
-        because("schedule"),
-        "new",
+        opened(pipeline), delivery(pipeline, [1.0, 50.0, 3.0]), champion, because("schedule"), "new"
     )
     (pipeline.base / "c.yaml").write_text("contract: mine\ncolumns: {x: {kind: text}}\n")
-    changed = admit_rows(
-        pipeline, ledger_of(pipeline), snapshot, champion, because("schedule"), "new"
-    )
+    changed = admit_rows(opened(pipeline), snapshot, champion, because("schedule"), "new")
 
     assert mended.snapshot.rows == 3
     assert changed.aside is not None
@@ -266,8 +253,7 @@ def test_the_calendar_judges_new_rows_without_those_scored_before(
 
     with pytest.raises(ContractError) as caught:
         admit_rows(
-            pipeline,
-            ledger_of(pipeline),
+            opened(pipeline),
             delivery(pipeline, [*old, 500.0, 700.0]),
             champion,
             because("schedule"),
@@ -281,9 +267,7 @@ def test_the_calendar_judges_new_rows_without_those_scored_before(
 
 def test_a_file_that_was_scored_waits_no_longer(pipeline: Pipeline, champion: ModelVersion) -> None:
     snapshot = delivery(pipeline, [1.0, 500.0, 3.0])
-    aside = admit_rows(
-        pipeline, ledger_of(pipeline), snapshot, champion, because("manual"), "new"
-    ).aside
+    aside = admit_rows(opened(pipeline), snapshot, champion, because("manual"), "new").aside
     assert aside is not None
     assert [kept.aside.rows for kept in waiting(pipeline)] == [1]
 
@@ -300,13 +284,9 @@ def test_people_are_told_once_how_many_why_where_and_what_to_do(
     told = []
     for first in (0, 10):
         snapshot = delivery(pipeline, [1.0, 500.0, 3.0], first)
-        aside = admit_rows(
-            pipeline, ledger_of(pipeline), snapshot, champion, because("schedule"), "new"
-        ).aside
+        aside = admit_rows(opened(pipeline), snapshot, champion, because("schedule"), "new").aside
         assert aside is not None
-        told.append(
-            record_set_aside(pipeline, ledger_of(pipeline), aside, because("schedule"), "", now)
-        )
+        told.append(record_set_aside(opened(pipeline), aside, because("schedule"), "", now))
 
     (decision, is_new), (_, again) = told
     message = message_of(decision, file=str(pipeline.path))
@@ -327,10 +307,8 @@ def test_a_file_that_is_no_longer_written_is_told_once_and_one_that_arrives_is_n
         FileAside(file="b.csv", reason="incomplete"),
     ]
 
-    (decision,) = record_stale_files(
-        pipeline, ledger_of(pipeline), files, because("schedule"), "", now
-    )
-    again = record_stale_files(pipeline, ledger_of(pipeline), files, because("schedule"), "", now)
+    (decision,) = record_stale_files(opened(pipeline), files, because("schedule"), "", now)
+    again = record_stale_files(opened(pipeline), files, because("schedule"), "", now)
 
     assert again == ()
     message = message_of(decision, file=str(pipeline.path))

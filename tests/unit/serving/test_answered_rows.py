@@ -17,6 +17,7 @@ from tasks.serving.answered_rows import monitored_rows, monitored_times, newest_
 from tasks.serving.delivery import announce, deliver, record_of, spool_folder
 from tasks.serving.served_model import ServedModel
 from tasks.serving.spool import Spool
+from tests.opened import opened
 from tests.unit.serving.served import WITH_IDS, frame, pipeline_file, records, served
 
 NOW = datetime(2020, 2, 1, tzinfo=UTC)
@@ -34,7 +35,7 @@ def answered(pipeline: Pipeline, model: ServedModel, rows: pd.DataFrame) -> None
     spool = Spool(spool_folder(pipeline))
     spool.write([record_of(model, model.answer(model.read_records(records(rows))), "q")])
     spool.close()
-    deliver(pipeline)
+    deliver(opened(pipeline))
 
 
 def learned(folder: Path) -> Pipeline:
@@ -52,9 +53,9 @@ def test_a_window_of_answered_rows_alone_is_what_a_source_with_them_would_give(
     answered(pipeline, model, rows)
     answered(pipeline, model, rows[10:20])
 
-    found = monitored_rows(pipeline, ledger_of(pipeline), WITH_IDS, WINDOW)
+    found = monitored_rows(opened(pipeline), WITH_IDS, WINDOW)
     rows.to_parquet(tmp_path / "x.parquet")
-    theirs = monitored_rows(pipeline, ledger_of(pipeline), WITH_IDS, WINDOW)
+    theirs = monitored_rows(opened(pipeline), WITH_IDS, WINDOW)
 
     shared = list(found.kinds)
     assert {*shared} == {*theirs.kinds} - {"spät?"}
@@ -65,11 +66,9 @@ def test_a_window_of_answered_rows_alone_is_what_a_source_with_them_would_give(
     assert (found.rows, found.start, found.end) == (18, theirs.start, theirs.end)
     assert ledger_of(pipeline).answered_at("mine") is not None
     assert ledger_of(pipeline).answered_at("another") is None
-    times = monitored_times(pipeline, ledger_of(pipeline), WINDOW)
+    times = monitored_times(opened(pipeline), WINDOW)
     assert len(times) == 36
-    assert newest_monitored(pipeline, ledger_of(pipeline), NOW) == datetime(
-        2020, 1, 2, 15, tzinfo=UTC
-    )
+    assert newest_monitored(opened(pipeline), NOW) == datetime(2020, 1, 2, 15, tzinfo=UTC)
 
 
 def test_a_row_that_the_source_has_too_counts_once_as_the_source_has_it(
@@ -80,7 +79,7 @@ def test_a_row_that_the_source_has_too_counts_once_as_the_source_has_it(
     theirs = frame(40)[:12].assign(**{MARKED: -1})
     theirs.to_parquet(tmp_path / "x.parquet")
 
-    found = read_frame(monitored_rows(pipeline, ledger_of(pipeline), WITH_IDS, WINDOW).path)
+    found = read_frame(monitored_rows(opened(pipeline), WITH_IDS, WINDOW).path)
 
     assert found["no"].tolist() == [f"r0-{number}" for number in range(6, 24)]
     assert (found[MARKED] == -1).tolist() == [True] * 6 + [False] * 12
@@ -92,12 +91,12 @@ def test_without_a_time_column_those_answered_lately_are_looked_at(tmp_path: Pat
     pipeline = pipeline_file(tmp_path)
     config = pipeline.config.model_copy(update={"time_column": None})
     pipeline = Pipeline(**{**vars(pipeline), "config": config})
-    assert monitored_rows(pipeline, ledger_of(pipeline), timeless, None).rows == 40
+    assert monitored_rows(opened(pipeline), timeless, None).rows == 40
     answered(pipeline, served(roles=timeless), frame(7))
 
-    assert monitored_rows(pipeline, ledger_of(pipeline), timeless, None).rows == 7
+    assert monitored_rows(opened(pipeline), timeless, None).rows == 7
     later = datetime.now(UTC) + timedelta(days=30)
-    assert monitored_rows(pipeline, ledger_of(pipeline), timeless, None, later).rows == 40
+    assert monitored_rows(opened(pipeline), timeless, None, later).rows == 40
 
 
 def test_what_a_row_held_goes_when_it_is_older_than_the_retention(
@@ -154,4 +153,4 @@ def test_a_source_without_the_ids_of_answered_rows_is_joined_as_it_is(
     frame(40).drop(columns="no").to_parquet(tmp_path / "x.parquet")
     roles: Schema = WITH_IDS
 
-    assert monitored_rows(pipeline, ledger_of(pipeline), roles, WINDOW).rows == 36
+    assert monitored_rows(opened(pipeline), roles, WINDOW).rows == 36

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.base.errors import InfrastructureError, ModelRefusedError, UsageError
 from tasks.base.training_records import ModelVersion
+from tasks.registry import open_pipeline
 from tasks.serving import current_champion
 from tasks.serving.current_champion import CurrentChampion
 from tasks.serving.served_model import ServedModel
@@ -23,10 +24,10 @@ class Registry:
         self.refused: set[str] = set()
         self.loaded: list[str] = []
         monkeypatch.setattr(current_champion, "champion_of", self.champion_of)
-        monkeypatch.setattr(current_champion, "store_of", lambda _: self)
+        monkeypatch.setattr(open_pipeline, "store_of", lambda _: self)
         monkeypatch.setattr(ServedModel, "load", self.load)
 
-    def champion_of(self, _pipeline: Any, _store: Any) -> ModelVersion:
+    def champion_of(self, _: Any) -> ModelVersion:
         if not self.champion:
             raise UsageError("mine has no champion yet.", "Train one.")
         return version(self.champion)
@@ -34,7 +35,7 @@ class Registry:
     def versions(self, _: str) -> tuple[ModelVersion, ...]:
         return tuple(map(version, self.newest))
 
-    def load(self, _: Any, __: Any, wanted: ModelVersion) -> ServedModel:
+    def load(self, _: Any, wanted: ModelVersion) -> ServedModel:
         self.loaded.append(wanted.version)
         if wanted.version in self.refused:
             raise ModelRefusedError("It is another file.")

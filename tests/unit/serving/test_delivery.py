@@ -9,10 +9,12 @@ from sklearn.linear_model import LinearRegression
 from tasks.base.errors import DataError, InfrastructureError
 from tasks.base.pipeline_file import Pipeline
 from tasks.ledger.ledger import ledger_of
+from tasks.registry import open_pipeline
 from tasks.serving import delivery
 from tasks.serving.delivery import announce, deliver, record_of, spool_folder
 from tasks.serving.served_model import ServedModel
 from tasks.serving.spool import Spool, segments
+from tests.opened import opened
 from tests.unit.registry.trained import SCHEMA
 from tests.unit.serving.served import (
     WITH_IDS,
@@ -46,7 +48,7 @@ def test_each_answered_row_is_in_the_ledger_once_under_the_key_of_a_scoring(
     pipeline, rows = pipeline_file(tmp_path), frame(20)
     answered(pipeline, model, records(rows[:12]), records(rows[8:]))
 
-    assert deliver(pipeline).new == 20
+    assert deliver(opened(pipeline)).new == 20
     assert not segments(spool_folder(pipeline))
 
     ledger = ledger_of(pipeline)
@@ -65,7 +67,7 @@ def test_rows_answered_over_http_do_not_say_how_far_the_source_was_scored(
 ) -> None:
     pipeline, rows = pipeline_file(tmp_path), frame(20)
     answered(pipeline, model, records(rows))
-    assert deliver(pipeline).new == 20
+    assert deliver(opened(pipeline)).new == 20
 
     assert ledger_of(pipeline).ends("mine") == (None, None)
 
@@ -73,7 +75,7 @@ def test_rows_answered_over_http_do_not_say_how_far_the_source_was_scored(
 def test_rows_without_ids_have_the_key_of_their_content(tmp_path: Path) -> None:
     pipeline, rows = pipeline_file(tmp_path), frame(30)
     answered(pipeline, served(roles=SCHEMA), records(rows))
-    deliver(pipeline)
+    deliver(opened(pipeline))
 
     assert ledger_of(pipeline).predicted_before("mine", rows, SCHEMA, None).all()
 
@@ -91,10 +93,10 @@ def test_a_delivery_that_was_killed_before_it_removed_the_segment_adds_nothing_t
     with monkeypatch.context() as patch:
         patch.setattr(delivery, "reach", killed)
         with pytest.raises(KeyboardInterrupt):
-            deliver(pipeline)
+            deliver(opened(pipeline))
 
     assert segments(spool_folder(pipeline))
-    again = deliver(pipeline)
+    again = deliver(opened(pipeline))
     assert (again.rows, again.new) == (7, 0)
     assert ledger_of(pipeline).coverage("mine", None).rows == 7
 
@@ -109,11 +111,11 @@ def test_what_the_ledger_refuses_waits(
         raise InfrastructureError("the ledger is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(delivery, "ledger_of", away)
+        patch.setattr(open_pipeline, "ledger_of", away)
         with pytest.raises(InfrastructureError):
-            deliver(pipeline)
+            deliver(opened(pipeline))
 
-    assert deliver(pipeline).new == 3
+    assert deliver(opened(pipeline)).new == 3
 
 
 def test_rows_wait_where_the_facts_of_their_version_were_exchanged(
@@ -126,10 +128,10 @@ def test_rows_wait_where_the_facts_of_their_version_were_exchanged(
     facts.write_text(known.replace(model.version.run_id, "run9"))
 
     with pytest.raises(DataError, match=f"{facts.name}.* changed"):
-        deliver(pipeline)
+        deliver(opened(pipeline))
     assert segments(spool_folder(pipeline))
     facts.write_text(known)
-    assert deliver(pipeline).new == 3
+    assert deliver(opened(pipeline)).new == 3
 
 
 def test_a_spool_of_an_earlier_keepfit_is_delivered(tmp_path: Path, model: ServedModel) -> None:
@@ -143,7 +145,7 @@ def test_a_spool_of_an_earlier_keepfit_is_delivered(tmp_path: Path, model: Serve
     spool.write([orjson.dumps(record)])
     spool.close()
 
-    assert deliver(pipeline).new == 3
+    assert deliver(opened(pipeline)).new == 3
 
 
 def test_a_row_without_its_id_is_answered_and_kept_under_its_request(
@@ -153,7 +155,7 @@ def test_a_row_without_its_id_is_answered_and_kept_under_its_request(
     rows = [{k: v for k, v in row.items() if k != "no"} for row in records(frame(2))]
     answered(pipeline, model, rows, rows)
 
-    assert deliver(pipeline).new == 4
+    assert deliver(opened(pipeline)).new == 4
 
 
 def numbers(task: str, **changes: object) -> ServedModel:
@@ -170,7 +172,7 @@ def test_values_are_answered_and_kept_as_numbers(tmp_path: Path) -> None:
     pipeline, model = pipeline_file(tmp_path), numbers("regression")
     answered(pipeline, model, records(frame(9)))
 
-    assert deliver(pipeline).new == 9
+    assert deliver(opened(pipeline)).new == 9
     stored = ledger_of(pipeline).window_rows("mine", None, model.roles)
     found = model.answer(model.read_records(records(frame(9))))
     assert found.probability is None

@@ -11,6 +11,7 @@ from tasks.base.settings.evaluation import GateConfig
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.gate.gate import decide
 from tasks.training.decisions import earlier_refits
+from tests.opened import opened
 from tests.tables import write_pipeline
 from tests.unit.registry.gate.test_gate import evidence_of
 
@@ -44,7 +45,7 @@ def test_refits_of_the_same_family_by_the_same_metric_are_read_in_order(tmp_path
     ):  # fmt: skip
         ledger_of(pipeline).record(decision)
 
-    found = earlier_refits(pipeline, ledger_of(pipeline), "roc_auc", "lightgbm")
+    found = earlier_refits(opened(pipeline), "roc_auc", "lightgbm")
 
     assert [one.gain for one in found] == [0.01, 0.02]
     assert found[0].until == NOW + timedelta(days=1)

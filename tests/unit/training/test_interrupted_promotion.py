@@ -25,7 +25,8 @@ from tasks.training.interrupted_promotion import (
     settled_champion,
     unfinished_version,
 )
-from tests.unit.ledger.made import opened
+from tests.opened import opened
+from tests.unit.ledger.made import opened as opened_ledger
 
 KEY, FAMILY, ROWS = "ab" * 32, "lightgbm", "d1" * 32
 NOW = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -96,7 +97,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def ledger(plan: Any) -> Ledger:
-    return opened(plan.state)
+    return opened_ledger(plan.state)
 
 
 def killed(plan: Any, store: Any, *moved: ModelVersion, trained: Decision = TRAINED) -> None:
@@ -106,14 +107,14 @@ def killed(plan: Any, store: Any, *moved: ModelVersion, trained: Decision = TRAI
         raise Killed
 
     with pytest.raises(Killed):
-        registered_once(plan, store, KEY, trained, register)
+        registered_once(opened(plan, store=store), KEY, trained, register)
 
 
 def again(plan: Any, store: Any) -> tuple[Verdict, ModelVersion]:
-    verdict = judged_once(plan, store, KEY, FAMILY, lambda: KEPT)
+    verdict = judged_once(opened(plan, store=store), KEY, FAMILY, lambda: KEPT)
     stated = {**EVIDENCE, "verdict": verdict.model_dump(mode="json")}
     trained = TRAINED.model_copy(update={"evidence": stated})
-    return verdict, registered_once(plan, store, KEY, trained, lambda: version("3"))
+    return verdict, registered_once(opened(plan, store=store), KEY, trained, lambda: version("3"))
 
 
 def kinds(ledger: Ledger) -> list[tuple[str, str | None]]:
@@ -134,15 +135,15 @@ def test_a_training_done_again_is_planned_against_the_champion_before_its_own_ve
 ) -> None:
     killed(plan, store, version("2"))
 
-    assert settled_champion(plan, store, ROWS) == version("1")
+    assert settled_champion(opened(plan, store=store), ROWS) == version("1")
     forget_verdict(plan, KEY)
-    assert settled_champion(plan, store, ROWS) == version("2")
+    assert settled_champion(opened(plan, store=store), ROWS) == version("2")
 
 
 def test_a_training_on_other_rows_is_planned_against_the_champion(plan: Any, store: Any) -> None:
     killed(plan, store, version("2"))
 
-    assert settled_champion(plan, store, "d2" * 32) == version("2")
+    assert settled_champion(opened(plan, store=store), "d2" * 32) == version("2")
 
 
 def test_a_training_killed_before_its_promotion_is_planned_against_the_champion(
@@ -150,7 +151,7 @@ def test_a_training_killed_before_its_promotion_is_planned_against_the_champion(
 ) -> None:
     killed(plan, store)
 
-    assert settled_champion(plan, store, ROWS) == OTHER
+    assert settled_champion(opened(plan, store=store), ROWS) == OTHER
 
 
 @pytest.mark.parametrize("moved", [(), (version("4", "ef" * 32),)], ids=["none", "another"])
@@ -175,8 +176,8 @@ def test_the_next_command_records_a_promotion_whose_process_was_killed(
 ) -> None:
     killed(plan, store, version("2"))
 
-    record_interrupted(plan, lambda _: ledger)
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
+    record_interrupted(opened(plan, ledger=ledger))
 
     assert kinds(ledger) == BOTH
     (promoted,) = ledger.decisions("flights", kinds=("promoted",))
@@ -190,7 +191,7 @@ def test_it_is_recorded_although_another_version_is_champion_since(
 ) -> None:
     killed(plan, store, version("2"), version("3", "ef" * 32))
 
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
 
     assert kinds(ledger) == BOTH
 
@@ -199,7 +200,7 @@ def test_done_again_after_it_was_recorded_a_training_leaves_no_second_record(
     plan: Any, store: Any, ledger: Ledger
 ) -> None:
     killed(plan, store, version("2"))
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
 
     verdict, made = again(plan, store)
     record_both(ledger, TRAINED.model_copy(update={"mlflow_run": "another"}), made)
@@ -223,7 +224,7 @@ def test_nothing_is_recorded_of_a_training_that_moved_no_alias(
     killed(plan, store)
     store.all += [made] if made else []
 
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
 
     assert kinds(ledger) == []
     assert not list(plan.work.glob("verdicts/*"))
@@ -231,13 +232,13 @@ def test_nothing_is_recorded_of_a_training_that_moved_no_alias(
 
 def test_a_training_that_goes_on_records_itself(plan: Any, store: Any, ledger: Ledger) -> None:
     killed(plan, store, version("2"))
-    elsewhere = opened(plan.state)
+    elsewhere = opened_ledger(plan.state)
 
     with elsewhere.flight("flights"):
-        record_interrupted(plan, lambda _: ledger)
+        record_interrupted(opened(plan, ledger=ledger))
 
     assert kinds(ledger) == []
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
     assert kinds(ledger) == BOTH
 
 
@@ -249,7 +250,7 @@ def test_what_no_version_of_keepfit_can_read_is_removed(
     (file,) = plan.work.glob("verdicts/*.json")
     file.write_text(content)
 
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
 
     assert (kinds(ledger), file.exists()) == ([], False)
 
@@ -272,15 +273,15 @@ def test_a_refused_version_whose_training_was_killed_gets_its_decision_once(
     store.all.insert(0, refused("2"))
     assert unfinished_version(plan, KEY) == frozenset()
 
-    record_interrupted(plan, lambda _: ledger)
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
+    record_interrupted(opened(plan, ledger=ledger))
 
     assert kinds(ledger) == [("refused", "2"), ("trained", "2")]
     # Done again, the training may take it: it is the same model.
     assert unfinished_version(plan, KEY) == {"2"}
     forget_verdict(plan, KEY)
     killed(plan, store, trained=REFUSED)
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
     assert len(kinds(ledger)) == 2
 
 
@@ -299,7 +300,7 @@ def test_no_other_version_is_taken_for_the_refused_one(
     killed(plan, store, trained=REFUSED)
     store.all.insert(0, left)
 
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
 
     assert kinds(ledger) == []
 
@@ -328,10 +329,10 @@ def test_a_move_of_the_alias_that_was_killed_before_its_record_is_recorded_if_it
         raise Killed
 
     with pytest.raises(Killed):
-        move_and_record(plan, ledger, decision, move)
+        move_and_record(opened(plan, ledger=ledger), decision, move)
     assert kinds(ledger) == []
-    record_interrupted(plan, lambda _: ledger)
-    record_interrupted(plan, lambda _: ledger)
+    record_interrupted(opened(plan, ledger=ledger))
+    record_interrupted(opened(plan, ledger=ledger))
 
     assert kinds(ledger) == ([("rolled_back", "1")] if moved else [])
     # What was not made may be about to be.
@@ -343,9 +344,9 @@ def test_a_move_that_was_never_made_is_forgotten(plan: Any, store: Any, ledger: 
     store.all[0] = returned(old.at - timedelta(days=1))
     for error in (Killed(), EvidenceError("the champion changed")):
         with pytest.raises(type(error)):
-            move_and_record(plan, ledger, old, partial(_raise, error))
+            move_and_record(opened(plan, ledger=ledger), old, partial(_raise, error))
 
-        record_interrupted(plan, lambda _: ledger)
+        record_interrupted(opened(plan, ledger=ledger))
 
         assert not list(plan.work.glob("verdicts/*"))
     assert kinds(ledger) == []
@@ -356,7 +357,7 @@ def _raise(error: BaseException) -> None:
 
 
 def test_a_move_is_recorded_when_it_is_made(plan: Any, ledger: Ledger) -> None:
-    move_and_record(plan, ledger, back(NOW), lambda: None)
+    move_and_record(opened(plan, ledger=ledger), back(NOW), lambda: None)
 
     assert kinds(ledger) == [("rolled_back", "1")]
     assert not list(plan.work.glob("verdicts/*"))
@@ -368,5 +369,5 @@ def test_a_training_that_waited_for_a_killed_one_records_it_first(
     killed(plan, store, version("2"))
     monkeypatch.setattr(single_training, "admit", lambda *_, **__: "admitted")
 
-    with single_training.admitted(plan, ledger, store, CAUSE):
+    with single_training.admitted(opened(plan, ledger=ledger, store=store), CAUSE):
         assert kinds(ledger) == BOTH

@@ -16,6 +16,7 @@ from tasks.history.state_sizes import sizes
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import save_outcome
 from tasks.training.training_identity import fit_key
+from tests.opened import opened
 from tests.tables import FAST, write_churn, write_pipeline
 
 NOW = datetime.now(UTC)
@@ -87,7 +88,7 @@ def test_old_trainings_go_with_their_files_but_for_the_last_five(plan: Pipeline)
     make_old(plan.work)
     before = files(plan)
 
-    done = collect(plan, NOW)
+    done = collect(opened(plan), NOW)
 
     left = files(plan)
     assert len(before) == 42
@@ -119,7 +120,7 @@ def test_new_files_stay_and_old_pages_and_scored_snapshots_go(plan: Pipeline) ->
     for path in (*old, old[0].parent, output):
         os.utime(path, (OLD, OLD))
 
-    collect(plan, NOW)
+    collect(opened(plan), NOW)
 
     assert new.exists()
     assert not any(path.exists() for path in old)
@@ -133,13 +134,13 @@ def test_nothing_goes_while_a_run_is_open_or_a_training_holds_the_pipeline(plan:
     mark_running(plan.state, run)
 
     assert open_runs(plan.state) == (run,)
-    assert collect(plan, NOW).postponed == "a run is open"
+    assert collect(opened(plan), NOW).postponed == "a run is open"
     unmark(plan.state, run)
     with ledger_of(plan).flight("churn"):
-        assert collect(plan, NOW).postponed == "a training runs"
+        assert collect(opened(plan), NOW).postponed == "a training runs"
 
     assert old.exists()
-    assert collect(plan, NOW).items == 1
+    assert collect(opened(plan), NOW).items == 1
 
 
 def test_sizes_tell_what_takes_the_room(plan: Pipeline) -> None:

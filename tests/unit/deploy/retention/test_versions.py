@@ -24,6 +24,7 @@ from tasks.lineage.evidence_chain import explain_version
 from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK, VERIFIED
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import PROCESS_TAG
+from tests.opened import opened
 from tests.tables import FAST, write_churn, write_pipeline
 from tests.unit.registry.trained import SCHEMA, Trained, train
 
@@ -157,7 +158,7 @@ def test_a_version_stays_for_each_of_the_reasons(folder: Path, store: Store) -> 
     decided(plan, "monitored", "4", BEFORE + timedelta(days=1), champion=numbers["mentioned"])
     decided(plan, "collected", "1", BEFORE + timedelta(days=1))
 
-    kept = kept_versions(plan, ledger_of(plan), [numbers["outcome"]], BEFORE)
+    kept = kept_versions(opened(plan), [numbers["outcome"]], BEFORE)
 
     assert kept == {
         numbers["champion"]: "champion",
@@ -169,13 +170,13 @@ def test_a_version_stays_for_each_of_the_reasons(folder: Path, store: Store) -> 
         numbers["mentioned"]: "decided",
         **{numbers[f"new {n}"]: "newest" for n in range(5)},
     }
-    everything = kept_versions(plan, ledger_of(plan), [], datetime.now(UTC) - timedelta(days=1))
+    everything = kept_versions(opened(plan), [], datetime.now(UTC) - timedelta(days=1))
     assert everything[numbers["forgotten"]] == "recent"
 
 
 def test_without_a_registry_nothing_is_kept_and_none_is_made(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "churn")
-    assert kept_versions(plan, ledger_of(plan), [], BEFORE) == {}
+    assert kept_versions(opened(plan), [], BEFORE) == {}
     assert not (plan.state / "mlflow").exists()
 
 
@@ -236,7 +237,7 @@ def test_a_version_goes_with_its_runs_models_files_and_rows(
     family = {parent, first.run_id, *(run.run_id for run in store.children(parent))}
     before = sizes(plan.state)
 
-    done = collect(plan, LATER)
+    done = collect(opened(plan), LATER)
 
     assert [v.version for v in store.versions("churn")] == ["7", "6", "5", "4", "3"]
     assert done.items == 6, "two versions, a family of three runs and a monitoring run"
@@ -247,7 +248,7 @@ def test_a_version_goes_with_its_runs_models_files_and_rows(
     assert {theirs, new, second.run_id} <= active_runs(store), "not keepfit's, or still in use"
     assert sizes(plan.state)["artifacts"] < before["artifacts"] - 100_000
     assert done.size > 100_000
-    assert collect(plan, LATER).items == 0
+    assert collect(opened(plan), LATER).items == 0
 
     ledger_of(plan).prune(LATER, -timedelta(days=1))
     told = explain_version(plan, "v1")
@@ -280,7 +281,7 @@ def test_a_family_with_a_run_of_somebody_else_stays_whole(folder: Path, store: S
     store.finish_run(parent)
     store.finish_run(alone, "FAILED")
 
-    assert collect(plan, LATER).items == 1
+    assert collect(opened(plan), LATER).items == 1
 
     assert {parent, running} <= active_runs(store)
     assert alone not in active_runs(store), "a training that failed holds no version"
@@ -301,7 +302,7 @@ def test_files_outside_the_store_are_never_removed(
     store.log_text(run, "a.txt", "x")
     store.finish_run(run)
 
-    collect(plan, LATER)
+    collect(opened(plan), LATER)
 
     assert run not in active_runs(store)
     assert kept.exists()
@@ -316,12 +317,14 @@ import mlflow.tracking
 from deploy.retention.state_folder import collect
 from tasks.base.runtime.failpoints import VARIABLE
 from tasks.base.pipeline_file import load_pipeline
+from tasks.registry.open_pipeline import open_pipeline
 
 def once(place):
     child = os.fork()
     if child == 0:
         os.environ[VARIABLE] = place
-        os._exit(0 if collect(load_pipeline(Path(sys.argv[1])), now).items else 3)
+        pipeline = open_pipeline(load_pipeline(Path(sys.argv[1])))
+        os._exit(0 if collect(pipeline, now).items else 3)
     return os.waitpid(child, 0)[1]
 
 now = datetime.fromisoformat(sys.argv[2])

@@ -11,6 +11,7 @@ from tasks.base.training_records import ContractResult, RuleResult
 from tasks.contracts.snapshot_check import require_passed
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.incidents.contract_stops import record_stop
+from tests.opened import opened
 from tests.unit.monitoring.alerts.test_notification import pipeline
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -35,7 +36,7 @@ def error_of(count: int, observed: str) -> ContractError:
 
 def test_a_stop_records_what_broke_and_no_value_of_a_row(tmp_path: Path) -> None:
     plan, error = pipeline(tmp_path), error_of(14, "40 %")
-    stop = record_stop(plan, ledger_of(plan), "training", CAUSE, error, "run-1", NOW)
+    stop = record_stop(opened(plan), "training", CAUSE, error, "run-1", NOW)
 
     assert stop.evidence["rules_broken"] == 14
     assert stop.sentence.endswith("Broken: c0: nulls, c1: nulls, c2: nulls, c3: nulls and 10 more.")
@@ -51,7 +52,14 @@ def test_more_rows_of_the_same_fault_are_the_same_stop(tmp_path: Path) -> None:
     plan = pipeline(tmp_path)
     ledger = ledger_of(plan)
     first, more, other = (
-        record_stop(plan, ledger, "training", CAUSE, error, "", NOW + timedelta(minutes=minutes))
+        record_stop(
+            opened(plan, ledger=ledger),
+            "training",
+            CAUSE,
+            error,
+            "",
+            NOW + timedelta(minutes=minutes),
+        )
         for minutes, error in enumerate(
             (error_of(1, "4 %"), error_of(1, "9 %"), error_of(2, "4 %"))
         )

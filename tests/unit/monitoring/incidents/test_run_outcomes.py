@@ -13,6 +13,7 @@ from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import note_cancelled, note_error, note_failure
 from tasks.monitoring.incidents.run_outcomes import EndedRun, answer_time, compare, request_training
+from tests.opened import opened
 from tests.receivers import http_receiver
 from tests.unit.monitoring.alerts.test_notification import pipeline
 from tests.unit.monitoring.decisions import ALARM, decision
@@ -29,11 +30,11 @@ def test_a_training_that_an_alarm_asked_for_and_that_never_starts_is_reported_on
     tmp_path: Path,
 ) -> None:
     plan = pipeline(tmp_path)
-    due = request_training(plan, ledger_of(plan), CAUSE, NOW)
+    due = request_training(opened(plan), CAUSE, NOW)
 
-    assert compare(plan, (), due - timedelta(seconds=1)) == ()
-    (overdue,) = compare(plan, (), due)
-    assert compare(plan, (), due + timedelta(hours=1)) == ()
+    assert compare(opened(plan), (), due - timedelta(seconds=1)) == ()
+    (overdue,) = compare(opened(plan), (), due)
+    assert compare(opened(plan), (), due + timedelta(hours=1)) == ()
 
     assert (overdue.kind, overdue.correlation) == ("failed", ALARM)
     assert (overdue.evidence["flow"], overdue.evidence["state"]) == ("training", "Overdue")
@@ -43,10 +44,10 @@ def test_a_training_that_an_alarm_asked_for_and_that_never_starts_is_reported_on
 
 def test_a_training_that_was_taken_up_and_does_not_end_is_reported(tmp_path: Path) -> None:
     plan = pipeline(tmp_path)
-    due = request_training(plan, ledger_of(plan), CAUSE, NOW)
+    due = request_training(opened(plan), CAUSE, NOW)
     ledger_of(plan).take_up("flights", ALARM, "training", "run-1")
 
-    (overdue,) = compare(plan, (), due)
+    (overdue,) = compare(opened(plan), (), due)
 
     assert overdue.prefect_run == "run-1"
     assert "not ended" in str(overdue.evidence["message"])
@@ -66,12 +67,12 @@ def test_a_training_that_was_taken_up_and_does_not_end_is_reported(tmp_path: Pat
 )
 def test_an_answer_closes_the_request(tmp_path: Path, answer: Decision) -> None:
     plan = pipeline(tmp_path)
-    due = request_training(plan, ledger_of(plan), CAUSE, NOW)
+    due = request_training(opened(plan), CAUSE, NOW)
     ledger = ledger_of(plan)
     ledger.take_up("flights", ALARM, "training", "run-1")
     ledger.record(answer)
 
-    assert compare(plan, (), due + timedelta(days=1)) == ()
+    assert compare(opened(plan), (), due + timedelta(days=1)) == ()
     assert ledger.open_requests("flights") == ()
 
 
@@ -88,20 +89,20 @@ def test_an_answer_closes_the_request(tmp_path: Path, answer: Decision) -> None:
 )
 def test_what_is_no_answer_leaves_it_open(tmp_path: Path, other: Decision) -> None:
     plan = pipeline(tmp_path)
-    due = request_training(plan, ledger_of(plan), CAUSE, NOW)
+    due = request_training(opened(plan), CAUSE, NOW)
     ledger_of(plan).record(other)
 
-    assert len(compare(plan, (), due)) == 1
+    assert len(compare(opened(plan), (), due)) == 1
 
 
 def test_the_time_for_an_answer_follows_the_budget_and_the_last_training(tmp_path: Path) -> None:
     plan = pipeline(tmp_path, extra="training: {budget: 10m}\n")
-    assert answer_time(plan, ledger_of(plan)) == timedelta(minutes=50)
-    assert answer_time(pipeline(tmp_path), ledger_of(pipeline(tmp_path))) == timedelta(minutes=15)
+    assert answer_time(opened(plan)) == timedelta(minutes=50)
+    assert answer_time(opened(pipeline(tmp_path))) == timedelta(minutes=15)
 
     ledger_of(plan).record(decision("trained", {"seconds": 3600.0}))
 
-    assert answer_time(plan, ledger_of(plan)) == timedelta(hours=3)
+    assert answer_time(opened(plan)) == timedelta(hours=3)
 
 
 @pytest.mark.parametrize("kind", ["failed", "crashed", "late"])
@@ -114,10 +115,10 @@ def test_a_run_that_only_prefect_knows_as_ended_is_recorded_and_told_once(
     )  # fmt: skip
     with http_receiver() as hook:
         plan = pipeline(tmp_path, hook.apprise())
-        (found,) = compare(plan, (run,), NOW)
+        (found,) = compare(opened(plan), (run,), NOW)
         tell(plan, found)
         # A restarted runner compares again; the automation comes late.
-        assert compare(plan, (run,), NOW + timedelta(minutes=1)) == ()
+        assert compare(opened(plan), (run,), NOW + timedelta(minutes=1)) == ()
         tell(plan, note_failure(plan, "run-1", "training", "Failed", "it fell over"))
 
     assert (found.prefect_run, found.correlation) == ("run-1", ALARM)
@@ -131,7 +132,7 @@ def test_a_run_that_reported_its_own_failure_is_not_told_again(tmp_path: Path) -
     with http_receiver() as hook:
         plan = pipeline(tmp_path, hook.apprise())
         tell(plan, note_error(plan, "run-1", "training", CAUSE, error))
-        assert compare(plan, (run,), datetime.now(UTC)) == ()
+        assert compare(opened(plan), (run,), datetime.now(UTC)) == ()
 
     (kept,) = failed(ledger_of(plan))
     assert kept.correlation == ALARM
@@ -157,7 +158,7 @@ def test_what_a_person_stopped_is_recorded_and_alarms_nobody(tmp_path: Path) -> 
         tell(plan, by_hand)
         tell(plan, note_cancelled(plan, "run-2", "training", "c2", by="keepfit up", again=True))
         run = EndedRun(id="run-3", flow="scoring", kind="cancelled", state="Cancelled")
-        tell(plan, compare(plan, (run,), datetime.now(UTC))[0])
+        tell(plan, compare(opened(plan), (run,), datetime.now(UTC))[0])
 
     assert hook.received == []
     kinds = {d.kind for d in ledger_of(plan).decisions("flights")}

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 
 from tasks.base.monitoring_records import Cause, Decision, Gain, Performance, Window
-from tasks.base.pipeline_file import Pipeline
 from tasks.base.training_records import ModelVersion, Split
-from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.records import Coverage
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance import measured_gain
 from tasks.monitoring.performance.measured_gain import bounded, measure_gain
-from tasks.registry.mlflow.shared_stores import store_of
-from tasks.registry.mlflow.store import Store
 from tests.histories import pipeline
+from tests.opened import opened
 
 START = datetime(2013, 3, 4, tzinfo=UTC)
 WEEK = timedelta(weeks=1)
@@ -31,10 +29,6 @@ CHAMPION = ModelVersion(
 
 def week(number: int) -> Window:
     return Window(start=START + number * WEEK, end=START + (number + 1) * WEEK)
-
-
-def opened(plan: Pipeline) -> tuple[Pipeline, Ledger, Store]:
-    return plan, ledger_of(plan), store_of(plan)
 
 
 def look(number: int) -> Look:
@@ -63,24 +57,24 @@ def _without_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_measured_before_labels_are_mature(tmp_path: Path) -> None:
-    given = (*opened(pipeline(tmp_path)), look(1))
+    given = (opened(pipeline(tmp_path)), look(1))
     assert measure_gain(*given, [stated(1, mature=False)], [], NOW) is None
     assert measure_gain(*given, [], [], NOW) is None
 
 
 def test_windows_that_the_champion_was_trained_on_are_not_judged(tmp_path: Path) -> None:
-    assert measure_gain(*opened(pipeline(tmp_path)), look(1), [stated(-1)], [], NOW) is None
+    assert measure_gain(opened(pipeline(tmp_path)), look(1), [stated(-1)], [], NOW) is None
 
 
 def test_a_version_without_a_recipe_is_skipped_with_that_reason(tmp_path: Path) -> None:
-    found = measure_gain(*opened(pipeline(tmp_path)), look(1), [stated(0), stated(1)], [], NOW)
+    found = measure_gain(opened(pipeline(tmp_path)), look(1), [stated(0), stated(1)], [], NOW)
     assert found is not None
     assert (found.skipped, found.until, found.rows_expected) == ("no recipe", week(1).end, 900)
 
 
 def test_it_is_measured_once_for_each_newest_mature_window(tmp_path: Path) -> None:
     before = Gain(version="1", metric="roc_auc", skipped="no recipe", until=week(1).end)
-    given = (*opened(pipeline(tmp_path)), look(2))
+    given = (opened(pipeline(tmp_path)), look(2))
     assert measure_gain(*given, [stated(0), stated(1)], [monitored(1, before)], NOW) is None
     assert measure_gain(*given, [stated(1), stated(2)], [monitored(1, before)], NOW) is not None
     failed = before.model_copy(update={"skipped": "failed"})
@@ -96,16 +90,18 @@ def test_windows_of_a_former_champion_are_judged_once_their_labels_have_come(
     late, due = opened(pipeline(tmp_path)), timedelta(days=2)
     former = [monitored(n, None, version="0") for n in (1, 0, -1)]
 
-    found = measure_gain(*late, look(2), [stated(2, mature=False)], former, week(1).end + due)
+    found = measure_gain(
+        opened(late), look(2), [stated(2, mature=False)], former, week(1).end + due
+    )
 
     assert found is not None
     assert (found.until, found.rows_expected) == (week(1).end, 700)
-    assert measure_gain(*late, look(2), [], former, week(0).end) is None
+    assert measure_gain(opened(late), look(2), [], former, week(0).end) is None
 
 
 def test_a_file_that_does_not_name_gain_measures_none(tmp_path: Path) -> None:
     old = pipeline(tmp_path, more="policy: {retrain_on: [drift, performance]}\n")
-    assert measure_gain(*opened(old), look(1), [stated(1)], [], NOW) is None
+    assert measure_gain(opened(old), look(1), [stated(1)], [], NOW) is None
 
 
 def test_a_huge_table_is_fitted_on_an_even_sample_kept_apart(

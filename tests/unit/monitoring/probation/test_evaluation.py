@@ -12,7 +12,8 @@ import pytest
 from tasks.base.errors import EvidenceError
 from tasks.base.training_records import ModelVersion
 from tasks.monitoring.probation.evaluation import _concluded
-from tests.unit.ledger.made import opened
+from tests.opened import opened
+from tests.unit.ledger.made import opened as opened_ledger
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 BASE, CHAMPION = (ModelVersion(name="churn", version=v, run_id=f"run {v}") for v in "12")
@@ -40,8 +41,8 @@ def concluded(folder: Path, store: Registry, state: str) -> tuple[Any, list[Any]
         state=state, until=None, sentence="Worse.", difference=-0.1, interval=None, windows=2,
         rows=90,
     )  # fmt: skip
-    ledger, given = opened(folder), (look, BASE, {}, verdict, NOW)
-    found = _concluded(plan, ledger, store, *given)  # type: ignore[arg-type]
+    ledger, given = opened_ledger(folder), (look, BASE, {}, verdict, NOW)
+    found = _concluded(opened(plan, ledger=ledger, store=store), *given)
     return found, [*ledger.decisions("churn")]
 
 

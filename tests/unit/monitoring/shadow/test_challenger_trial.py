@@ -16,6 +16,7 @@ from tasks.base.training_records import SCHEMA_TAG, ModelVersion, Schema, Verdic
 from tasks.ledger.ledger import Ledger, ledger_of
 from tasks.monitoring.probation.verdict import paired
 from tasks.monitoring.shadow.challenger_trial import Trial, judge_trial, try_challenger
+from tests.opened import opened
 from tests.unit.monitoring.windows_made import BINARY, START, VALUES, WEEK, binary, values
 
 REFUSED = Verdict(
@@ -173,7 +174,7 @@ def test_the_verdict_is_recorded_and_the_level_is_spent(
     ledger.record(trained())
 
     def tried(now: datetime = NOW) -> Decision | None:
-        return try_challenger(plan, ledger, store, champion, "c9", now)
+        return try_challenger(opened(plan, ledger=ledger, store=store), champion, "c9", now)
 
     assert tried() is None  # no label is known yet
     labels = pd.concat(good)[["key", "label"]].rename(columns={"label": "y"})
@@ -202,5 +203,5 @@ def test_one_that_was_refused_for_another_reason_is_not_tried(tmp_path: Path, ru
     ledger.write_labels("mine", labels, ROLES)
     ledger.record(trained(rule=rule))
 
-    assert try_challenger(plan, ledger, store, version("1"), "c9", NOW) is None  # type: ignore[arg-type]
+    assert try_challenger(opened(plan, ledger=ledger, store=store), version("1"), "c9", NOW) is None  # type: ignore[arg-type]
     assert store.moved == []

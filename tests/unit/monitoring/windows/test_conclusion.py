@@ -14,6 +14,7 @@ from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.conclusion import conclude_pass
+from tests.opened import opened
 from tests.unit.monitoring.alerts.test_notification import pipeline
 from tests.unit.monitoring.decisions import drifted, monitored, week
 
@@ -47,7 +48,7 @@ def test_no_alarm_tells_of_a_version_that_was_replaced_during_the_pass(
         decision=PolicyDecision(retrain=True, sentence="Trains: drift in the last window."),
     )  # fmt: skip
 
-    outcome = conclude_pass(plan, ledger_of(plan), registry, watch, (seen,), NOW)
+    outcome = conclude_pass(opened(plan, store=registry), watch, (seen,), NOW)
 
     assert len(ledger_of(plan).decisions("flights", kinds=("alarmed",))) == alarms
     assert (outcome.cause is not None, outcome.decision.retrain) == (bool(alarms), bool(alarms))

@@ -12,6 +12,7 @@ from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.signing import keys
 from tasks.registry.signing.version_signature import SIGNATURE_TAG
 from tasks.registry.version_keys import rotate_key, sign_versions
+from tests.opened import opened
 from tests.tables import write_churn, write_pipeline
 from tests.unit.registry.trained import SCHEMA, train
 
@@ -43,16 +44,16 @@ def test_a_version_from_before_is_accepted_by_its_number_only(pipeline: Pipeline
     with pytest.raises(UnsignedVersionError) as caught:
         store.promote_by_hand(name, "1")
     assert "keepfit keys sign 1" in caught.value.remedy
-    found = sign_versions(pipeline, store, "all")
+    found = sign_versions(opened(pipeline, store=store), "all")
     assert found["signed"] == ["2"]
     assert found["refused"] == {"1": "It was never signed: accept it by its number."}
-    assert sign_versions(pipeline, store, "v1")["signed"] == ["1"]
+    assert sign_versions(opened(pipeline, store=store), "v1")["signed"] == ["1"]
     assert store.promote_by_hand(name, "1").version.version == "1"
 
 
 def test_one_command_rotates_the_key_and_signs_again(pipeline: Pipeline) -> None:
     store, name = store_of(pipeline), pipeline.config.name
-    found = rotate_key(pipeline, store)
+    found = rotate_key(opened(pipeline, store=store))
     assert found["signed"] == ["2"]
     assert keys.distrust(str(found["former"]))
     version = store.version(name, "2")
@@ -62,7 +63,7 @@ def test_one_command_rotates_the_key_and_signs_again(pipeline: Pipeline) -> None
 
 def test_a_version_that_is_not_there_is_a_mistake_of_the_command_line(pipeline: Pipeline) -> None:
     with pytest.raises(UsageError, match="no version 9"):
-        sign_versions(pipeline, store_of(pipeline), "9")
+        sign_versions(opened(pipeline), "9")
 
 
 def test_status_says_why_a_champion_is_refused_and_why_refuses_it(pipeline: Pipeline) -> None:

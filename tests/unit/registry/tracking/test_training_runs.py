@@ -26,6 +26,7 @@ from tasks.base.training_records import (
 )
 from tasks.registry.mlflow.store import Store
 from tasks.registry.tracking.training_runs import left_version, open_run, record_candidates
+from tests.opened import opened
 from tests.tables import write_churn, write_pipeline
 from tests.unit.registry.version_files.test_holdouts import basis_of
 
@@ -87,9 +88,9 @@ def recorded(store: Store, pipeline: Pipeline, basis: Basis) -> str:
 
     def door(record: Any, *args: Any) -> Any:
         try:
-            return record(store, pipeline, basis, *args)
+            return record(opened(pipeline, store=store), basis, *args)
         except TransientError:
-            return record(store, pipeline, basis, *args)
+            return record(opened(pipeline, store=store), basis, *args)
 
     run_id = str(door(open_run, None))
     children = door(record_candidates, RESULTS, ASSESSMENT, run_id)
@@ -160,7 +161,7 @@ def test_a_version_that_no_training_is_recorded_for_is_registered_only_once(
     left = ModelVersion(name="churn", version="2", run_id="r", tags={**tags, **changes})
     store: Any = SimpleNamespace(versions=lambda name: (left,) if name == "churn" else ())
 
-    again = left_version(store, pipeline, basis, winner, VERDICT, recorded)
+    again = left_version(opened(pipeline, store=store), basis, winner, VERDICT, recorded)
 
     assert (again == left) is found
 
@@ -173,8 +174,8 @@ def test_the_ends_of_intervals_are_listed_below_the_metrics(
     assessment = ASSESSMENT.model_copy(update={"evaluations": (evaluation,)})
     basis = basis_of(tmp_path)
 
-    run_id = open_run(store, pipeline, basis, None)
-    children = record_candidates(store, pipeline, basis, RESULTS, assessment, run_id)
+    run_id = open_run(opened(pipeline, store=store), basis, None)
+    children = record_candidates(opened(pipeline, store=store), basis, RESULTS, assessment, run_id)
 
     names = sorted(store._client().get_run(children["svm"]).data.metrics)
     ends = [f"uncertainty/{m}_{end}" for m in ("accuracy", "roc_auc") for end in ("high", "low")]
