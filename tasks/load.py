@@ -43,7 +43,9 @@ def load_rows(
     snapshot = scoring_snapshot(pipeline, since, whole=scope == "file", settled=settled)
     for note in snapshot.findings:
         report(Step("reading", note_text(note)))
-    report(Step("load", f"{snapshot.rows:,} rows to score"))
+    # Rows since a while before the last scoring are read again: of late ones some may be new.
+    purpose = "read, only new ones are scored" if scope == "new" else "to score"
+    report(Step("load", f"{snapshot.rows:,} rows {purpose}"))
     return snapshot
 
 

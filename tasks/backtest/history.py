@@ -291,17 +291,17 @@ def _windows(
             "first training, which has the rows of "
             f"{oldest:%Y-%m-%d} to {oldest + first - delay:%Y-%m-%d}; "
             f"a backtest needs {FEWEST_WINDOWS} at least.",
-            f"The history would do with {_shorter(span - first)}.",
+            _shorter(span - first),
         )
     return found, oldest
 
 
 def _shorter(left: timedelta) -> str:
-    """Return an option that gives windows enough, with a third more than the fewest."""
+    """Return the remedy: a length that gives windows enough, with a third more than the fewest."""
     for text in ("4w", "2w", "7d", "1d", "12h", "6h", "1h", "10m", "1m", "1s"):
         if parse_duration(text) * (FEWEST_WINDOWS + 2) <= left:
-            return f"--every {text}"
-    return "a longer history only"
+            return f"Windows of {text} would do: `--every {text}`, in Python `every='{text}'`."
+    return "Only a longer history would do."
 
 
 def _fewer(

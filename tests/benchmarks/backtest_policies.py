@@ -98,6 +98,8 @@ def measured(file: Path, *, few: bool = False) -> Row:
         "seconds": seconds,
         "even": float(np.nanmean(even)),
         "policies": {name: _counts(result) for name, result in results.items()},
+        "events": [event.model_dump(mode="json") for event in results["file"].events],
+        "window_losses": {name: [w.loss for w in r.windows] for name, r in results.items()},
         "later": _later(replay, states, comparison),
         "alarms": None if few else alarms_of(comparison, states),
     }

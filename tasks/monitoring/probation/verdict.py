@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,14 +13,21 @@ from tasks.base.monitoring_records import Window
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.training_records import Record, Schema
-from tasks.metrics.bootstrap import interval
+from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.monitoring.performance.estimation.label_free import estimate
 from tasks.monitoring.performance.expected_range import plan_of, scored
+from tasks.monitoring.performance.gain import material
 from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+VARIATION = 1.5
+"""Scale of the half-normal prior of the deviation between windows, in changes that matter.
+
+How often it sends versions back that are no worse, and finds those that are, is measured by
+``tests/benchmarks/probation_error.py``.
+"""
 _REPLICATES = 1_000
 
 
@@ -27,10 +35,10 @@ class ProbationVerdict(Record):
     """Evidence of the windows since a promotion."""
 
     state: Literal["running", "confirmed", "rolled_back"]
-    # The champion's metric minus the former champion's, oriented so that greater is better, on all
-    # labelled rows of the windows judged; None where it is not defined.
+    # The champion's metric minus the former champion's, oriented so that greater is better: the mean
+    # of the windows judged; None where it is not defined.
     difference: float | None = None
-    interval: tuple[float, float] | None = None  # of the difference, at `confidence`
+    interval: tuple[float, float] | None = None  # of that mean, at `confidence`
     confidence: float = 0.95  # of this one look: that of all looks together is shared among them
     rows: int = 0  # labelled rows that both versions predicted
     windows: int = 0  # Windows judged
@@ -62,14 +70,17 @@ def judge_probation(
 
     Rows of both versions are joined by key; those with a label count. A window with fewer than
     `min_rows` of them, or with one class, is not judged and is not counted among the `needed`
-    ones. The difference of the metric gets a paired block bootstrap interval over all rows of
-    the windows judged so far. It is looked at after every window, up to `needed` times, so each
+    ones. Each window has its own difference of the metric, as scores of versions that followed
+    each other cannot be ranked together, with the standard error of a paired block bootstrap. The
+    next window is what a rollback is for, and models have better and worse windows: a window's
+    difference is the sum of a common mean, its own deviation and noise. The deviation has a weakly
+    informative half-normal prior (Gelman 2006), so that two bad windows alone do not count as if
+    all were like them. The mean is looked at after every window, up to `needed` times, so each
     look has the confidence 1 − (1 − `confidence`) / `needed` (Bonferroni; Pocock 1977 gives the
-    reason): all looks together send a version back that is no worse at most as often as one look
-    at `confidence` would. Beyond the interval worse: rolled back. After `needed` windows that are
-    not: confirmed. Where the metric is undefined or labels are absent the trial goes on;
-    estimates are stated and decide nothing, because they can't see what makes one model wrong
-    and the other right.
+    reason). Its interval below zero: rolled back. After `needed` windows that is not so:
+    confirmed. Where the metric is undefined or labels are absent the trial goes on; estimates are
+    stated and decide nothing, because they can't see what makes one model wrong and the other
+    right.
 
     `champion_rows`, `former_rows`: one frame per window, as ``Ledger.window_rows`` returns it for
     either version, oldest first; `windows`: the windows, in the same order; `confidence`: of all
@@ -78,6 +89,12 @@ def judge_probation(
     `tasks.registry.version_files.holdouts.reference_predictions` returns them; None: nothing is
     estimated; `versions`, `against`: who scored each window, and the former champion, for the
     sentence.
+
+    References
+    ----------
+    Gelman (2006), Prior distributions for variance parameters in hierarchical models, Bayesian
+    Analysis 1. Pocock (1977), Group sequential methods in the design and analysis of clinical
+    trials, Biometrika 64.
     """
     if needed == 0:
         return ProbationVerdict(
@@ -88,7 +105,7 @@ def judge_probation(
         "estimated": _expected(champion_rows, champion_reference, roles, metric, seed),
         "former_estimated": _expected(former_rows, former_reference, roles, metric, seed),
     }
-    usable = [n for n, pair in enumerate(pairs) if can_be_judged(pair, roles, min_rows)][:needed]
+    usable = [n for n, pair in enumerate(pairs) if can_be_judged(pair, roles, min_rows)]
     if not usable:
         waits = f"On probation: no window has {min_rows:,} labelled rows of both versions yet."
         return ProbationVerdict(
@@ -97,11 +114,13 @@ def judge_probation(
             sentence=waits + _estimates(metric, stated),
             **stated,
         )
-    who = _Names(tuple(dict.fromkeys(versions[n] for n in usable)) if versions else (), against)
-    found = _judged(
-        [pairs[n] for n in usable], roles, metric, confidence, needed, seed, stated, who
-    )
-    return found.model_copy(update={"until": windows[usable[-1]]})
+    compared = ((n, _difference(pairs[n], roles, metric, seed)) for n in usable)
+    found = {n: one for n, one in compared if one is not None}
+    judged = [*found][:needed] or usable[:needed]
+    who = _Names(tuple(dict.fromkeys(versions[n] for n in judged)) if versions else (), against)
+    rows = sum(both(pairs[n], roles)[0].rows for n in judged)
+    verdict = _judged([*found.values()][:needed], metric, confidence, needed, rows, stated, who)
+    return verdict.model_copy(update={"until": windows[judged[-1]]})
 
 
 @dataclass(frozen=True)
@@ -123,37 +142,52 @@ class _Names:
         return f", scored by versions {known[0]} to {known[-1]}" if len(known) > 1 else ""
 
 
+@dataclass(frozen=True)
+class _Difference:
+    """The difference in one window, greater is better, its standard error, the former's metric."""
+
+    value: float
+    spread: float
+    former: float
+
+
 def _judged(
-    pairs: Sequence[pd.DataFrame],
-    roles: Schema,
+    found: Sequence[_Difference],
     metric: str,
     confidence: float,
     needed: int,
-    seed: int,
+    rows: int,
     estimates: Mapping[str, float | None],
     who: _Names,
 ) -> ProbationVerdict:
-    ours, theirs = both(pd.concat(pairs, ignore_index=True), roles)
     look = 1 - (1 - confidence) / needed
-    difference, ends = _difference(ours, theirs, roles, metric, look, seed)
-    done = len(pairs)
-    worse = ends is not None and ends[1] < 0
+    mean = _mean(found, metric) if found else None
+    tail = (1 - look) / 2
+    ends = mean and (mean.centre_quantile(tail), mean.centre_quantile(1 - tail))
     state: Literal["running", "confirmed", "rolled_back"] = "running"
-    if worse:
+    if ends and ends[1] < 0:
         state = "rolled_back"
-    elif done >= needed and ends is not None:
+    elif len(found) >= needed:
         state = "confirmed"
-    sentence = _sentence(state, difference, ends, metric, ours.rows, done, needed, who)
+    difference = mean.centre if mean else None
+    sentence = _sentence(state, difference, ends, metric, rows, len(found), needed, who)
     return ProbationVerdict(
         state=state,
         difference=difference,
         interval=ends,
         confidence=look,
-        rows=ours.rows,
-        windows=done,
+        rows=rows,
+        windows=len(found),
         sentence=sentence + _estimates(metric, estimates),
         **estimates,
     )
+
+
+def _mean(found: Sequence[_Difference], metric: str) -> RandomEffects:
+    """Return the distribution of the mean difference over windows like these."""
+    values, spreads, former = np.array([(d.value, d.spread, d.former) for d in found]).T
+    prior = VARIATION * material(metric, float(former.mean()))
+    return random_effects(values, spreads**2, prior)
 
 
 def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
@@ -196,20 +230,19 @@ def can_be_judged(pair: pd.DataFrame, roles: Schema, min_rows: int) -> bool:
     return ours.rows >= min_rows and (not roles.classes or len(np.unique(ours.truth)) > 1)
 
 
-def _difference(
-    ours: Answers, theirs: Answers, roles: Schema, metric: str, confidence: float, seed: int
-) -> tuple[float | None, tuple[float, float] | None]:
-    """Return the difference, greater is better, and its interval; None where undefined."""
+def _difference(pair: pd.DataFrame, roles: Schema, metric: str, seed: int) -> _Difference | None:
+    """Return the difference in a window; None where it, or its standard error, is undefined."""
+    ours, theirs = both(pair, roles)
     plan = plan_of(ours, roles, _REPLICATES, seed)
     sign = 1 if greater_is_better(metric) else -1
     value, drawn = scored(ours, roles, metric, plan)
     former, drawn_former = scored(theirs, roles, metric, plan)
-    difference = sign * (value - former)
-    if not np.isfinite(difference):
-        return None, None
-    if not plan.replicates:
-        return difference, None
-    return difference, interval(sign * (drawn - drawn_former), confidence, plan.n_units)
+    finite = (drawn - drawn_former)[np.isfinite(drawn - drawn_former)]
+    if not np.isfinite(value - former) or finite.size < len(drawn) * 0.95 or plan.n_units < 2:
+        return None
+    # With few units a bootstrap draws too narrow (Hesterberg 2015, section 3.2).
+    spread = float(finite.std(ddof=1)) * sqrt(plan.n_units / (plan.n_units - 1))
+    return _Difference(sign * (value - former), spread, former)
 
 
 def _expected(

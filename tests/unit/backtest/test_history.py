@@ -59,7 +59,9 @@ def test_too_few_windows_say_how_many_there_are_and_which_length_would_do(tmp_pa
     with pytest.raises(UsageError, match="1 whole windows of 1w") as error:
         load_history(pipeline, tmp_path / "kept")
 
-    assert "--every 1d" in error.value.remedy
+    # For the command line and for Python.
+    assert "`--every 1d`" in error.value.remedy
+    assert "`every='1d'`" in error.value.remedy
 
 
 def test_a_first_training_waits_until_enough_labels_are_known(tmp_path: Path) -> None:

@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.monitoring.probation.verdict import ProbationVerdict, judge_probation
+from tasks.monitoring.probation.verdict import (
+    ProbationVerdict,
+    _Difference,
+    _judged,
+    _Names,
+    judge_probation,
+)
 from tests.unit.monitoring.decisions import week
 from tests.unit.monitoring.windows_made import BINARY, VALUES, WEEK, WINDOW, binary, values
 
@@ -57,6 +63,34 @@ def test_a_version_that_is_worse_is_rolled_back_at_once() -> None:
     assert verdict.interval[1] < 0
     assert (verdict.rows, verdict.windows) == (1500, 1)
     assert verdict.sentence.startswith("Rolled back: roc_auc worse by ")
+
+
+@pytest.mark.parametrize(
+    ("differences", "state"),
+    [
+        ((-0.018, -0.025), "running"),  # the interval of all their rows together excludes zero
+        ((-0.03, 0.04, -0.07), "confirmed"),
+        ((-0.05, -0.05, -0.05), "rolled_back"),
+        ((-0.15,), "rolled_back"),
+    ],
+)
+def test_a_version_is_rolled_back_where_the_next_window_would_be_worse_too(
+    differences: tuple[float, ...], state: str
+) -> None:
+    found = [_Difference(value, 0.0145, 0.65) for value in differences]
+    estimates = {"estimated": None, "former_estimated": None}
+    assert _judged(found, "roc_auc", 0.95, 3, 2_000, estimates, _Names()).state == state
+
+
+def test_versions_whose_scores_have_other_levels_are_compared_within_each_window() -> None:
+    good = weeks(3)
+    ours = [good[0], *blurred(good, 0.0)[1:]]
+    odds = np.log(ours[1]["probability_yes"] / ours[1]["probability_no"])
+    p = 1 / (1 + np.exp(-(odds + 3)))
+    ours[1] = ours[1].assign(probability_yes=p, probability_no=1 - p)
+    verdict = judged(ours, good)
+    assert (verdict.state, verdict.windows) == ("confirmed", 3)
+    assert verdict.difference == pytest.approx(0, abs=1e-9)
 
 
 def test_a_version_that_is_no_worse_is_confirmed_after_its_windows() -> None:
