@@ -35,8 +35,8 @@ class ProbationVerdict(Record):
     """Evidence of the windows since a promotion."""
 
     state: Literal["running", "confirmed", "rolled_back"]
-    # The champion's metric minus the former champion's, oriented so that greater is better: the mean
-    # of the windows judged; None where it is not defined.
+    # The champion's metric minus the former champion's, oriented so that greater is better: mean of
+    # the windows judged; None where it is not defined.
     difference: float | None = None
     interval: tuple[float, float] | None = None  # of that mean, at `confidence`
     confidence: float = 0.95  # of this one look: that of all looks together is shared among them
