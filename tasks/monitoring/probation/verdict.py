@@ -163,7 +163,9 @@ def _judged(
     look = 1 - (1 - confidence) / needed
     mean = _mean(found, metric) if found else None
     tail = (1 - look) / 2
-    ends = mean and (mean.centre_quantile(tail), mean.centre_quantile(1 - tail))
+    ends = None
+    if mean is not None:
+        ends = mean.centre_quantile(tail), mean.centre_quantile(1 - tail)
     state: Literal["running", "confirmed", "rolled_back"] = "running"
     if ends and ends[1] < 0:
         state = "rolled_back"
