@@ -33,10 +33,7 @@ from tasks.validate import admit_window
 
 @flow("monitoring", run_name=named)
 def monitoring(
-    pipeline: str,
-    window: str | None = None,
-    cause: Cause | None = None,
-    every: str | None = None,
+    pipeline: str, window: str | None = None, cause: Cause | None = None, every: str | None = None
 ) -> MonitoringOutcome:
     """Look at the windows of a pipeline that have come since, and decide once what follows.
 

@@ -82,10 +82,7 @@ def _operation(name: str, model: ServedModel) -> dict[str, Any]:
                 "content": {"application/json": {"schema": response_schema(model)}},
             },
             **{
-                status: {
-                    "description": text,
-                    "content": {"application/json": {"schema": _ERROR}},
-                }
+                status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
                 for status, text in _STATUSES.items()
             },
         },
@@ -131,15 +128,10 @@ def _cell(model: ServedModel, column: Column) -> dict[str, Any]:
 def response_schema(model: ServedModel) -> dict[str, Any]:
     """Return the JSON schema of a response."""
     classes = model.roles.classes
-    predicted: dict[str, Any] = {
-        "prediction": {} if classes else {"type": "number"},
-    }
+    predicted: dict[str, Any] = {"prediction": {} if classes else {"type": "number"}}
     if classes:
         share = {"type": "number", "minimum": 0, "maximum": 1}
-        predicted["probability"] = {
-            "type": "object",
-            "properties": dict.fromkeys(classes, share),
-        }
+        predicted["probability"] = {"type": "object", "properties": dict.fromkeys(classes, share)}
     if model.roles.group is not None:
         predicted["rank"] = {"type": "integer"}
     faults = {"type": "array", "items": _FAULT}

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from tasks.dashboard.page_script import script_source
+from tasks.dashboard.page_environment import script_source
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -159,11 +159,7 @@ class Pipeline:
 
     @_concise
     def score(
-        self,
-        table: Any = None,
-        *,
-        output: str | Path | None = None,
-        everything: bool = False,
+        self, table: Any = None, *, output: str | Path | None = None, everything: bool = False
     ) -> results.Scoring:
         """Score new rows with the champion.
 

@@ -122,10 +122,7 @@ def load_pipelines(files: Sequence[Path]) -> list[Pipeline]:
 
 
 def pipeline_of(
-    document: Document,
-    environ: Mapping[str, str] | None = None,
-    *,
-    contract_exists: bool = True,
+    document: Document, environ: Mapping[str, str] | None = None, *, contract_exists: bool = True
 ) -> Pipeline:
     """Return the pipeline that the text of a file describes."""
     variables = os.environ if environ is None else environ

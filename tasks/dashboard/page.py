@@ -20,8 +20,7 @@ from tasks.base.text.numbers import number
 from tasks.base.text.phrases import KINDS, Tone, valued
 from tasks.base.text.redaction import redact
 from tasks.dashboard import charts
-from tasks.dashboard.page_environment import render
-from tasks.dashboard.page_script import page_script, script_source
+from tasks.dashboard.page_environment import page_script, render, script_source
 from tasks.history import evidence, links
 from tasks.history.entries import Entry, chains, entry, linked
 from tasks.history.evidence import MOVES, Accounts

@@ -16,8 +16,7 @@ from tasks.base.training_records import RECIPE_OF_TAG, TRAINING_TAG, Verdict
 from tasks.history import links
 from tasks.history.entries import judged_against, moved_columns, performed
 from tasks.history.overview import score_of
-from tasks.lineage.after_training import followed, in_use, link_of, tagged
-from tasks.lineage.beside_champion import beside_champion
+from tasks.lineage.after_training import beside_champion, followed, in_use, link_of, tagged
 from tasks.lineage.records import Known, Link
 from tasks.policy.triggers import triggers_of
 from tasks.registry.gate.gate import incomplete_words

@@ -86,8 +86,7 @@ def import_hook(module_name: str, base: Path) -> ModuleType:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise ConfigError(
-            f"`hooks`: {path.name} cannot be imported: {words(error)}.",
-            f"Try: python {path.name}",
+            f"`hooks`: {path.name} cannot be imported: {words(error)}.", f"Try: python {path.name}"
         ) from None
     return module
 

@@ -16,11 +16,7 @@ ALL = "all"
 
 def shown_keys() -> dict[str, object]:
     """Return the public key that this host signs by, where its secret is, and what is trusted."""
-    return {
-        "key": keys.own_key(),
-        "from": keys.where(),
-        "trusted": sorted(keys.trusted_keys()),
-    }
+    return {"key": keys.own_key(), "from": keys.where(), "trusted": sorted(keys.trusted_keys())}
 
 
 def trust_key(key: str) -> dict[str, object]:

@@ -20,9 +20,8 @@ from tasks.contracts.contract_files import known_contract
 from tasks.ledger.training_outcomes import last_outcomes
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.incremental import record_recovered
-from tasks.scoring.prediction_parts import PredictionParts, predicted_parts
 from tasks.scoring.sinks import write_predictions
-from tasks.scoring.version_predictions import empty_predictions
+from tasks.scoring.version_predictions import PredictionParts, empty_predictions, predicted_parts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -63,8 +62,7 @@ def _no_champion(pipeline: OpenPipeline) -> UsageError:
     left = [v.version for v in pipeline.store.versions(name)]
     if not left and not last_outcomes(pipeline.work, 1):
         return UsageError(
-            f"{name} has no champion yet, so there is nothing to score with.",
-            f"Train one: {train}",
+            f"{name} has no champion yet, so there is nothing to score with.", f"Train one: {train}"
         )
     earlier = command("promote", left[0], file=pipeline.path) if left else ""
     of_left = f"; or let an earlier one score: {earlier}" if left else ""

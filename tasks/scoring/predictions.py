@@ -195,10 +195,7 @@ def _ask(
 
 
 def _identity(
-    frame: pd.DataFrame,
-    schema: Schema,
-    taken: Iterable[str],
-    places: NDArray[np.int64] | None,
+    frame: pd.DataFrame, schema: Schema, taken: Iterable[str], places: NDArray[np.int64] | None
 ) -> dict[str, pd.Series[Any]]:
     names = dict.fromkeys(schema.id_columns)
     if schema.time_column is not None and schema.time_column in frame:

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from tasks.scoring.predictions import ScoringCounts
 
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.base.runtime.libraries import pa
+from tasks.scoring.predictions import ScoringCounts, best
+
+PART_ROWS = 100_000
+
+
 @dataclass(frozen=True)
 class Predicted:
     """Predictions as `score_frame` gives them, its counts, and the rows they are of."""
@@ -79,3 +91,66 @@ def scored_columns(roles: Schema) -> list[str]:
     time = [roles.time_column] if roles.time_column else []
     group = [roles.group] if roles.group else []
     return list(dict.fromkeys([*roles.features, *roles.id_columns, *time, *group]))
+
+
+@dataclass(frozen=True)
+class PredictionParts:
+    """Predictions of a version for a snapshot, in files of a part each to bound the memory."""
+
+    snapshot: Snapshot
+    columns: tuple[str, ...]
+    # Arrow files of predictions as `score_frame` gives them, in the order of the rows.
+    files: tuple[Path, ...]
+    counts: ScoringCounts
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """Yield the predictions of each part."""
+        for file in self.files:
+            with pa.OSFile(str(file)) as source:
+                yield pa.ipc.open_file(source).read_all().to_pandas()
+
+    def best(
+        self, top_k: int | None, chosen: Sequence[NDArray[np.bool_]] | None = None
+    ) -> Iterator[pd.DataFrame]:
+        """Yield the predictions of each part, or the `chosen` of them; the best of each group."""
+        for place, frame in enumerate(self.frames()):
+            kept = frame if chosen is None else frame[chosen[place]].reset_index(drop=True)
+            yield best(kept, top_k)
+
+    def rows(self) -> Iterator[pd.DataFrame]:
+        """Yield the rows of each part, under their own names."""
+        for places in _parts(self.snapshot.rows, len(self.files)):
+            yield read_frame(self.snapshot.path, columns=self.columns, rows=places)
+
+
+def predicted_parts(
+    pipeline: OpenPipeline,
+    snapshot: Snapshot,
+    version: ModelVersion,
+    folder: Path,
+    known: Mapping[str, Collection[str]] | None = None,
+) -> PredictionParts:
+    """Predict every row of `snapshot`, part by part, into files in `folder`."""
+    # Of a ranking there is one part: a row's rank is among all of its group.
+    require_hooks(pipeline.config, pipeline.base, version)
+    roles, model = version.roles, load_version(pipeline, version)
+    columns = tuple(c for c in scored_columns(roles) if c in snapshot.kinds)
+    places = places_of(snapshot)
+    counts = ScoringCounts(rows=0)
+    files: list[Path] = []
+    for rows in _parts(snapshot.rows, 1 if roles.group else max(1, -(-snapshot.rows // PART_ROWS))):
+        found, counted = score_frame(
+            read_frame(snapshot.path, columns=columns, rows=rows), roles, model,
+            version=version, run_id=version.run_id, batch=snapshot.digest,
+            known=known, places=places[rows],
+        )  # fmt: skip
+        counts += counted
+        files.append(folder / f"{version.version}-{len(files)}.arrow")
+        table = pa.Table.from_pandas(found, preserve_index=False)
+        with pa.OSFile(str(files[-1]), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
+            out.write_table(table)
+    return PredictionParts(snapshot, columns, tuple(files), counts)
+
+
+def _parts(rows: int, number: int) -> list[NDArray[np.int64]]:
+    return np.array_split(np.arange(rows, dtype=np.int64), number)

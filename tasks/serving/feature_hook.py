@@ -15,13 +15,7 @@ from tasks.data.sources.frames import typed_frame
 from tasks.data.typing.storage import ColumnForm, Storage
 from tasks.plugins.features import Features, added_columns, feature_function
 from tasks.plugins.versions import given_to_features
-from tasks.serving.request_columns import (
-    Cells,
-    Column,
-    Fault,
-    RequestColumns,
-    cells_of,
-)
+from tasks.serving.request_columns import Cells, Column, Fault, RequestColumns, cells_of
 
 
 @dataclass(frozen=True)

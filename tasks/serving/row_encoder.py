@@ -20,7 +20,7 @@ from tasks.models.features.columns import CategoryCodes, Numbers
 from tasks.models.features.datetime_features import DateParts, days_of
 from tasks.models.features.text_features import MAX_CHARACTERS, TextTopics
 from tasks.serving.request_columns import CellType, RequestColumns
-from tasks.serving.small_arrays import transform_of
+from tasks.serving.small_batches import transform_of
 
 Matrix = NDArray[Any]
 _Part = Callable[[RequestColumns, NDArray[np.float64]], Matrix]

@@ -22,7 +22,7 @@ import pytest
 from docs.gallery import ROOT, Tutorial, collect, followed
 from docs.pictures import CHROMIUM, FLAGS
 from tasks.base.settings.yaml_document import parse_yaml
-from tasks.dashboard.page_script import script_source
+from tasks.dashboard.page_environment import script_source
 from tests.test_documentation import blocks
 
 if TYPE_CHECKING:

@@ -78,10 +78,7 @@ SPACES: dict[str, tuple[Space, ...]] = {
         _weights(),
     ),
     "mlp": (
-        Space(
-            "hidden_layer_sizes",
-            choices=("32", "64,32", "128,64", "128,128", "256,128"),
-        ),
+        Space("hidden_layer_sizes", choices=("32", "64,32", "128,64", "128,128", "256,128")),
         Space("alpha", 1e-6, 1.0, log=True),
         Space("learning_rate_init", 2e-4, 1e-2, log=True, most=1.0),
         Space("batch_size", 32, 512, log=True, whole=True, least=1),

@@ -68,9 +68,7 @@ def _tuning(value: Any) -> Any:
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
-def _known_spaces(
-    given: dict[str, dict[str, SpaceConfig]],
-) -> dict[str, dict[str, SpaceConfig]]:
+def _known_spaces(given: dict[str, dict[str, SpaceConfig]]) -> dict[str, dict[str, SpaceConfig]]:
     """Refuse hyperparameters that keepfit's own candidates do not have, each at its line."""
     findings: list[InitErrorDetails] = []
     for candidate, spaces in given.items():

@@ -13,13 +13,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from tasks.base.monitoring_records import (
-    Decision,
-    DriftResult,
-    Performance,
-    Window,
-    is_of_prefect,
-)
+from tasks.base.monitoring_records import Decision, DriftResult, Performance, Window, is_of_prefect
 from tasks.base.text.commands import command
 from tasks.base.text.redaction import redact
 from tasks.base.training_records import Record

@@ -286,10 +286,7 @@ def _inflation(features: _Family) -> float:
 
 
 def _findings(
-    families: Sequence[_Family],
-    importance: Mapping[str, float],
-    false_alarms: float,
-    enough: bool,
+    families: Sequence[_Family], importance: Mapping[str, float], false_alarms: float, enough: bool
 ) -> tuple[tuple[ColumnFinding, ...], float]:
     """Return a finding per column and the window's score."""
     named = [(family, name) for family in families for name in family.compared]

@@ -88,9 +88,7 @@ class _Column:
 
 
 def _columns(
-    sides: Sequence[pd.DataFrame],
-    features: Mapping[str, Kind],
-    found: Mapping[str, ColumnFinding],
+    sides: Sequence[pd.DataFrame], features: Mapping[str, Kind], found: Mapping[str, ColumnFinding]
 ) -> list[_Column]:
     columns: list[_Column] = []
     taken: set[str] = set()

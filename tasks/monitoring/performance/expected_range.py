@@ -184,11 +184,7 @@ def combined(
 
 
 def _prior(
-    metric: str,
-    scale: Scale,
-    placed: Floats,
-    noise: Floats,
-    parts: tuple[Floats, Floats],
+    metric: str, scale: Scale, placed: Floats, noise: Floats, parts: tuple[Floats, Floats]
 ) -> float:
     """Return the scale of the prior: what shorter parts vary by, where that is more."""
     # A metric that has no scale of its own varies in proportion to its size; a share of exactly 0

@@ -138,11 +138,7 @@ def _realised(
 
 
 def is_mature(
-    labelled: int,
-    rows: int,
-    window: Window | None,
-    label_delay: timedelta | None,
-    now: datetime,
+    labelled: int, rows: int, window: Window | None, label_delay: timedelta | None, now: datetime
 ) -> bool:
     """Return whether the delay has passed since the window's end and 9 rows in 10 are labelled."""
     return rows > 0 and labelled / rows >= MATURE_SHARE and _is_due(window, label_delay, now)
@@ -209,11 +205,7 @@ def _sentence(
 
 
 def _compared(
-    held: Measured | None,
-    usual: Ordinary | None,
-    limit: float | None,
-    worse: bool,
-    metric: str,
+    held: Measured | None, usual: Ordinary | None, limit: float | None, worse: bool, metric: str
 ) -> str:
     if held is None:
         return "No holdout of this version is kept, so the normal range is unknown."

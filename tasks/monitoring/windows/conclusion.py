@@ -122,10 +122,7 @@ def conclude_look(
 
 
 def _restate_pages(
-    found: Findings,
-    look: Look,
-    earlier: Sequence[Decision],
-    html_of: Callable[[Decision], str],
+    found: Findings, look: Look, earlier: Sequence[Decision], html_of: Callable[[Decision], str]
 ) -> None:
     """Write the pages of earlier windows again whose performance this pass restated."""
     for performance in found.performance:

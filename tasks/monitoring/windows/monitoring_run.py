@@ -13,13 +13,7 @@ from tasks.base.monitoring_records import Cause, DriftResult, Window
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
-from tasks.base.training_records import (
-    NUMBERS,
-    Kind,
-    ModelVersion,
-    Schema,
-    Snapshot,
-)
+from tasks.base.training_records import NUMBERS, Kind, ModelVersion, Schema, Snapshot
 from tasks.data.snapshots import open_table, read_frame
 from tasks.monitoring.drift.column_values import naive_times
 from tasks.monitoring.drift.compared_rows import Side
@@ -30,14 +24,16 @@ from tasks.monitoring.drift.harm.segments import harm_of_segments, segment_value
 from tasks.monitoring.drift.reference_store import reference_of, reference_rows, training_rows
 from tasks.monitoring.incidents.contract_stops import contract_digest
 from tasks.monitoring.monitored_window import Look, Watch
-from tasks.monitoring.windows.backlog import (
+from tasks.monitoring.windows.window_grid import (
     Backlog,
     backlog_of,
+    latest_complete,
     looked_at,
+    mostly_before,
     occupied_in,
+    parse_windows,
     watched_since,
 )
-from tasks.monitoring.windows.window_grid import latest_complete, mostly_before, parse_windows
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.predictions import score_frame

@@ -20,13 +20,7 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.locks import locked
 from tasks.base.text.commands import command
 from tasks.base.training_records import ModelVersion, Record
-from tasks.registry.alias.journal import (
-    Intent,
-    close_journal,
-    journal_file,
-    lock_file,
-    read_intent,
-)
+from tasks.registry.alias.journal import Intent, close_journal, journal_file, lock_file, read_intent
 
 VERIFIED = "keepfit.verified"
 PROMOTED = "keepfit.promoted_at"

@@ -300,10 +300,7 @@ def _naive(moment: datetime) -> datetime:
 
 
 def champion_predictions(
-    store: Store,
-    champion: ModelVersion,
-    basis: Basis,
-    mask: NDArray[np.bool_],
+    store: Store, champion: ModelVersion, basis: Basis, mask: NDArray[np.bool_]
 ) -> tuple[Predictions | None, str]:
     """Return the champion's predictions of the rows, or None and the reason."""
     theirs = champion.roles

@@ -117,10 +117,7 @@ class Store(Runs, Versions, Collecting):
         from mlflow.artifacts import download_artifacts  # defers mlflow
 
         download_artifacts(
-            artifact_uri=address,
-            dst_path=str(folder),
-            tracking_uri=self.uri,
-            registry_uri=self.uri,
+            artifact_uri=address, dst_path=str(folder), tracking_uri=self.uri, registry_uri=self.uri
         )
 
     def _delete_artifacts(self, address: str) -> None:

@@ -264,10 +264,7 @@ def log_diagnosis(store: Store, run_id: str, diagnosis: Diagnosis) -> None:
     text = diagnosis.model_copy(update={"pictures": (), "trials": {}}).model_dump_json(indent=1)
     store.log_text(run_id, "diagnosis.json", text)
     for point in diagnosis.learning.points if diagnosis.learning is not None else ():
-        scores = {
-            "learning_curve_train": point.train,
-            "learning_curve_validation": point.valid,
-        }
+        scores = {"learning_curve_train": point.train, "learning_curve_validation": point.valid}
         store.log(run_id, metrics=scores, step=point.rows)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.base.monitoring_records import Decision
 from tasks.dashboard.page import MOST_TOGETHER, write_dashboard
-from tasks.dashboard.page_script import page_script, script_source
+from tasks.dashboard.page_environment import page_script, script_source
 from tasks.ledger.ledger import ledger_of
 from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline
 from tests.unit.dashboard.pages import PAYLOADS, Page

@@ -9,9 +9,8 @@ import pytest
 from lightgbm import LGBMClassifier
 
 from deploy.serving.app import OPEN_PATHS, Limits
-from deploy.serving.bearer_token import BearerAuthentication, token_for
 from deploy.serving.limits import RateLimit
-from deploy.serving.server import guarded
+from deploy.serving.server import BearerAuthentication, guarded, token_for
 from tasks.base.errors import UsageError
 from tasks.ledger.ledger import ledger_of
 from tasks.serving.delivery import deliver, spool_folder

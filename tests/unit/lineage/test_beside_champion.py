@@ -7,7 +7,7 @@ import pandas as pd
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.training_records import SCHEMA_TAG, ModelVersion
 from tasks.ledger.ledger import ledger_of
-from tasks.lineage.beside_champion import beside_champion
+from tasks.lineage.after_training import beside_champion
 from tasks.lineage.records import Known
 from tests.unit.serving.served import WITH_IDS, frame, pipeline_file
 

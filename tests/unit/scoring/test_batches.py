@@ -26,7 +26,7 @@ from tasks.data.snapshots import write_snapshot
 from tasks.ledger import outbox
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.mlflow.shared_stores import store_of
-from tasks.scoring import prediction_parts
+from tasks.scoring import version_predictions
 from tasks.scoring.batches import champion_of, score_batch, score_nothing
 from tasks.scoring.incremental import record_batch, scored_since
 from tests.opened import opened
@@ -102,7 +102,7 @@ def test_a_batch_scored_in_parts_is_what_it_is_at_once(
 ) -> None:
     batch = snapshot(rows(30, seed=8), tmp_path)
     whole = pd.read_parquet(scored(pipeline, batch, champion).output)
-    monkeypatch.setattr(prediction_parts, "PART_ROWS", 7)
+    monkeypatch.setattr(version_predictions, "PART_ROWS", 7)
     again = scored(pipeline, batch, champion)
     assert (again.rows, again.written, again.ledger_known) == (30, 30, 30)
     pd.testing.assert_frame_equal(pd.read_parquet(again.output), whole)

@@ -143,10 +143,7 @@ def _class_movement(predictions: NDArray[np.generic], references: NDArray[np.gen
 
 
 def effects_of(
-    sample: pd.DataFrame,
-    window: pd.DataFrame,
-    columns: Mapping[str, Kind],
-    predict: Predict,
+    sample: pd.DataFrame, window: pd.DataFrame, columns: Mapping[str, Kind], predict: Predict
 ) -> dict[str, float]:
     """Return by how much the shift of each column alone changes the predictions of `sample`."""
     # Mean absolute change in standard deviations of the predictions, or the share of classes that

@@ -12,10 +12,10 @@ import pytest
 
 SERVER = """
 import socket, sys
-from deploy.web import bounded_http
+from deploy.web import uvicorn_server
 from deploy.web.uvicorn_server import run_server
 
-bounded_http.HEAD_SECONDS = 2.0
+uvicorn_server.HEAD_SECONDS = 2.0
 
 async def app(scope, receive, send):
     if scope["type"] != "http":

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from deploy.web.page import page_app, served_file
-from tasks.dashboard.page_script import script_source
+from tasks.dashboard.page_environment import script_source
 
 
 @pytest.fixture

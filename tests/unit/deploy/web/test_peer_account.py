@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.web.peer_account import is_of_this_user, owner_of
-from deploy.web.request_guard import Guard
+from deploy.web.request_guard import Guard, is_of_this_user, owner_of
 from deploy.web.session_access import Access
 
 
@@ -44,7 +43,7 @@ def test_without_a_key_only_this_account_is_let_through(
 
     assert owner_of(scope["client"], scope["server"]) == os.getuid()
     assert guard.refusal(scope) == 0
-    monkeypatch.setattr("deploy.web.peer_account._ROOT", -1)
+    monkeypatch.setattr("deploy.web.request_guard._ROOT", -1)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
     assert guard.refusal(scope) == 403
     assert guard.refusal({**scope, "method": "GET", "path": "/health"}) == 0
@@ -60,7 +59,7 @@ def test_a_cookie_that_another_account_got_hold_of_lets_it_in_nowhere(
     asked = {**scope, "headers": [*scope["headers"], (b"cookie", cookie)]}
 
     assert guard.refusal(asked) == 0
-    monkeypatch.setattr("deploy.web.peer_account.owner_of", lambda *_: os.getuid() + 1)
+    monkeypatch.setattr("deploy.web.request_guard.owner_of", lambda *_: os.getuid() + 1)
     assert guard.refusal(asked) == 401
 
 

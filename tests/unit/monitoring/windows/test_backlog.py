@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.base.monitoring_records import Decision, Window
-from tasks.monitoring.windows.backlog import Backlog, backlog_of, looked_at, watched_since
+from tasks.monitoring.windows.window_grid import Backlog, backlog_of, looked_at, watched_since
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WEEK = timedelta(days=7)
