@@ -30,7 +30,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.runtime.files import require_writable
-from tasks.base.servers.stack_file import KEY, RunningStack
+from tasks.base.servers.stack_file import KEY, PROGRAMS, RunningStack
 from tasks.base.text.commands import command, working_on
 from tasks.base.training_records import Record
 from tasks.ledger.ledger import ledger_of
@@ -53,7 +53,7 @@ _SCHEDULER_PATIENCE = 30.0
 _LEAST_FREE_BYTES = 200_000_000
 _LITTLE_FREE_BYTES = 2_000_000_000
 _SKEW_SECONDS = 5.0
-_PRIVATE = (KEY, "stack.json", "ledger.db", "mlflow/mlflow.db", "prefect/prefect.db")
+_PRIVATE = (KEY, PROGRAMS, "stack.json", "ledger.db", "mlflow/mlflow.db", "prefect/prefect.db")
 
 
 class Found(Record):

@@ -38,11 +38,12 @@ from tasks.base.servers.stack_file import (
     BEARER_VARIABLE,
     FILE,
     LOCK,
-    USER,
     RunningStack,
     note_stopped,
+    prediction_token,
+    program_credentials,
+    renew_program_credentials,
     running_stack,
-    stack_key,
     write_stack,
 )
 from tasks.base.text.commands import command
@@ -204,12 +205,13 @@ def _parts(
     retention = max(p.config.retention for p in pipelines)
     files = tuple(str(p.path.resolve()) for p in pipelines)
     environ = of_prefect(state, prefect.url, stores.prefect, retention)
-    credentials = f"{USER}:{stack_key(state)}"
+    renew_program_credentials(state)
+    credentials = program_credentials(state)
 
     def server(kind: str) -> Callable[[int], tuple[str, ...]]:
         return lambda descriptor: (kind, str(descriptor), parent, str(state))
 
-    answering = {**of_housekeeping(state, stores.mlflow), BEARER_VARIABLE: stack_key(state)}
+    answering = {**of_housekeeping(state, stores.mlflow), BEARER_VARIABLE: prediction_token(state)}
     return [
         Part(
             "Prefect", "prefect", _SERVERS, server("prefect"), environ, state, prefect,

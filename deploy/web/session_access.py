@@ -1,8 +1,9 @@
-"""Access to the servers of a stack: programs with its key, and browsers that were let in.
+"""Access to the servers of a stack: programs with its password, and browsers that were let in.
 
-A browser is let in by a link that works once. It then holds a cookie that is signed with the key,
-so that the servers share no memory, and a new key ends every session. Browsers send it to whatever
-listens on another port of this machine too: it is good only for the account that was let in.
+A browser is let in by a link that works once. It then holds a cookie that is signed with a key that
+nobody is sent, so that the servers share no memory, and a new key ends every session. Browsers send
+it to whatever listens on another port of this machine too: it is good only for the account that was
+let in. Programs send their password to whatever listens where a stack was: each start has another.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from pathlib import Path
 from deploy.web.basic_authentication import basic_credentials
 from tasks.base.errors import UsageError
 from tasks.base.runtime.files import private_folder
-from tasks.base.servers.stack_file import USER, RunningStack, running_stack, stack_key
+from tasks.base.servers.stack_file import (
+    RunningStack,
+    program_credentials,
+    running_stack,
+    stack_key,
+)
 from tasks.base.text.commands import command
 
 SIGN_IN = "/sign-in/"
@@ -32,9 +38,8 @@ class Access:
     """The key of a state folder, made at the first start, and what is made of it."""
 
     def __init__(self, state: Path) -> None:
-        key = stack_key(state)
-        self._credentials = f"{USER}:{key}".encode()
-        self._key = key.encode()
+        self._credentials = program_credentials(state).encode()
+        self._key = stack_key(state).encode()
         self._links = state / _LINKS
         # Ports share cookies: stacks of one person side by side need names of their own.
         self.cookie = f"keepfit-{hashlib.sha256(self._key).hexdigest()[:8]}"

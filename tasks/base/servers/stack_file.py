@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -25,6 +27,7 @@ FILE = "stack.json"
 LOCK = "stack.lock"
 STOPPED = "stack.stopped"
 KEY = "stack.key"
+PROGRAMS = "stack.programs"
 USER = "keepfit"
 BEARER_VARIABLE = "KEEPFIT_SERVE_TOKEN"
 """The variable that holds the bearer token of a prediction server."""
@@ -50,6 +53,7 @@ class RunningStack(Record):
     pipelines: tuple[str, ...] = ()
     # `user:password` that all of them require; never written here.
     credentials: str = Field("", exclude=True, repr=False)
+    token: str = Field("", exclude=True, repr=False)  # that predictions require
 
     @property
     def environment(self) -> dict[str, str]:
@@ -61,7 +65,7 @@ class RunningStack(Record):
             "MLFLOW_TRACKING_URI": self.mlflow,
             "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": password,
-            **({BEARER_VARIABLE: password} if self.predictions else {}),
+            **({BEARER_VARIABLE: self.token} if self.predictions else {}),
         }
 
 
@@ -76,12 +80,12 @@ def prefect_login(credentials: str) -> dict[str, str]:
     }
 
 
-def stack_key(state: Path) -> str:
-    """Return the secret by which programs use the servers of `state`; made where there is none."""
+def stack_key(state: Path, name: str = KEY) -> str:
+    """Return the secret that signs browsers' sessions, or another; made where there is none."""
     # Raises InfrastructureError when others may read or have written it.
-    path = private_folder(state) / KEY
+    path = private_folder(state) / name
     if not path.exists():
-        descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{KEY}.")
+        descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{name}.")
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(32))
         # Whole at once, and the first of two that start together.
@@ -89,6 +93,21 @@ def stack_key(state: Path) -> str:
             os.link(beside, path)
         Path(beside).unlink()
     return _kept_key(path)
+
+
+def program_credentials(state: Path) -> str:
+    """Return ``user:password`` by which programs use the servers of `state`."""
+    return f"{USER}:{stack_key(state, PROGRAMS)}"
+
+
+def renew_program_credentials(state: Path) -> None:
+    """Let the next start have another password: a stopped stack's port may be anybody's."""
+    (state / PROGRAMS).unlink(missing_ok=True)
+
+
+def prediction_token(state: Path) -> str:
+    """Return the bearer token of the stack's predictions; it opens no other server, and stays."""
+    return hmac.new(stack_key(state).encode(), b"predictions", hashlib.sha256).hexdigest()
 
 
 def _kept_key(path: Path) -> str:
@@ -114,11 +133,16 @@ def running_stack(state: Path) -> RunningStack | None:
         found = RunningStack.model_validate_json((state / FILE).read_bytes())
         if not is_held(state / LOCK):
             return None
-        # A stack of an earlier version has no key.
-        key = _kept_key(state / KEY) if (state / KEY).exists() else ""
+        # A stack of an earlier version has its key only, or none.
+        name = next((name for name in (PROGRAMS, KEY) if (state / name).exists()), "")
+        if not name:
+            return found
+        given = {
+            "credentials": f"{USER}:{_kept_key(state / name)}", "token": prediction_token(state),
+        }  # fmt: skip
     except (OSError, ValidationError):
         return None
-    return found.model_copy(update={"credentials": f"{USER}:{key}" if key else ""})
+    return found.model_copy(update=given)
 
 
 def note_stopped(state: Path, moment: datetime) -> None:

@@ -15,7 +15,10 @@ from tasks.base.servers.stack_file import (
     LOCK,
     RunningStack,
     mlflow_run_page,
+    prediction_token,
     prefect_run_page,
+    program_credentials,
+    renew_program_credentials,
     running_stack,
     stack_key,
     write_stack,
@@ -34,10 +37,10 @@ def test_a_stack_runs_while_its_lock_is_held(tmp_path: Path) -> None:
         assert running_stack(tmp_path) is None
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert running_stack(tmp_path) == STACK
-        key = stack_key(tmp_path)
+        user, _, key = program_credentials(tmp_path).partition(":")
         found = running_stack(tmp_path)
         assert found is not None
-        assert found.environment["PREFECT_API_AUTH_STRING"] == f"keepfit:{key}"
+        assert found.environment["PREFECT_API_AUTH_STRING"] == f"{user}:{key}"
         assert found.environment["MLFLOW_TRACKING_PASSWORD"] == key
         assert key not in f"{found!r}{found.model_dump_json()}"
         assert prefect_run_page(tmp_path, "abc") == "http://127.0.0.1:4200/runs/flow-run/abc"
@@ -46,12 +49,34 @@ def test_a_stack_runs_while_its_lock_is_held(tmp_path: Path) -> None:
     assert running_stack(tmp_path) is None
 
 
-def test_predictions_of_a_stack_ask_for_its_key() -> None:
-    keyed = STACK.model_copy(update={"credentials": "keepfit:k"})
+def test_the_secret_of_programs_is_new_at_each_start_and_of_nothing_else(tmp_path: Path) -> None:
+    before = (stack_key(tmp_path), program_credentials(tmp_path), prediction_token(tmp_path))
+    assert len(set(before)) == 3
+    assert program_credentials(tmp_path) == before[1]
+
+    renew_program_credentials(tmp_path)
+
+    after = (stack_key(tmp_path), program_credentials(tmp_path), prediction_token(tmp_path))
+    assert (after[0], after[2]) == (before[0], before[2])
+    assert after[1] != before[1]
+
+
+def test_a_running_stack_of_an_earlier_version_has_its_key_as_password(tmp_path: Path) -> None:
+    write_stack(tmp_path, STACK)
+    key = stack_key(tmp_path)
+    with (tmp_path / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = running_stack(tmp_path)
+    assert found is not None
+    assert found.credentials == f"keepfit:{key}"
+
+
+def test_predictions_of_a_stack_require_their_token() -> None:
+    keyed = STACK.model_copy(update={"credentials": "keepfit:k", "token": "t"})
 
     assert "KEEPFIT_SERVE_TOKEN" not in keyed.environment
     serving = keyed.model_copy(update={"predictions": "http://127.0.0.1:4290"})
-    assert serving.environment["KEEPFIT_SERVE_TOKEN"] == "k"
+    assert serving.environment["KEEPFIT_SERVE_TOKEN"] == "t"
 
 
 def test_without_a_stack_the_environment_names_the_pages(

@@ -15,7 +15,13 @@ import pytest
 from deploy.web.request_guard import Guard
 from deploy.web.session_access import LINK_SECONDS, Access
 from tasks.base.errors import InfrastructureError
-from tasks.base.servers.stack_file import KEY, prefect_login, stack_key
+from tasks.base.servers.stack_file import (
+    KEY,
+    prediction_token,
+    prefect_login,
+    program_credentials,
+    stack_key,
+)
 
 LOGIN = {b"authorization": b"the owner's"}
 
@@ -174,9 +180,13 @@ def test_a_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
     assert len(key) >= 43
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [p.name for p in file.parent.iterdir()] == [KEY]
-    header = json.loads(prefect_login(f"keepfit:{key}")["PREFECT_CLIENT_CUSTOM_HEADERS"])
-    basic = {b"authorization": header["Authorization"].encode()}
-    assert Access(file.parent).admits(basic)
+    for credentials, known in (
+        (program_credentials(file.parent), True), (f"keepfit:{key}", False),
+        (f"keepfit:{prediction_token(file.parent)}", False),
+    ):  # fmt: skip
+        header = json.loads(prefect_login(credentials)["PREFECT_CLIENT_CUSTOM_HEADERS"])
+        basic = {b"authorization": header["Authorization"].encode()}
+        assert Access(file.parent).admits(basic) is known
     assert not Access(file.parent).admits({b"authorization": b"Basic !"})
     file.chmod(0o640)
     with pytest.raises(InfrastructureError, match="not yours alone"):
