@@ -156,17 +156,18 @@ def pipeline_of(
     return pipeline
 
 
-def require_trusted_state(state: Path, file: Path | None = None) -> None:
-    """Refuse a state folder that another account than that of the pipeline file can write.
+def require_trusted_state(
+    state: Path,
+    file: Path | None = None,
+    remedy: str = "name another state folder with KEEPFIT_STATE",
+) -> None:
+    """Refuse a folder that another account than that of the pipeline file can write.
 
-    Raises
-    ------
-    ConfigError
-        With its path, mode and owner.
+    Raises ConfigError with its path, mode and owner.
     """
     # Who owns the file runs code as this process already.
     owners = [file.stat().st_uid] if file is not None and file.exists() else []
-    require_trusted(state, "name another state folder with KEEPFIT_STATE", owners)
+    require_trusted(state, remedy, owners)
 
 
 def confined(path: str, pipeline: Pipeline, key: str) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.base.pipeline_file import Pipeline
+from tasks.base.pipeline_file import Pipeline, require_trusted_state
 from tasks.base.runtime.libraries import sa
 from tasks.ledger import coverage as window_coverage
 from tasks.ledger import decisions as recorded
@@ -55,6 +55,8 @@ def shared_address(pipeline: Pipeline) -> str:
 
 def _opened(address: sa.URL, pipeline: Pipeline, patience: float = 60.0) -> Ledger:
     ledger = Ledger(address, pipeline.state, patience, pipeline.secrets)
+    if ledger.file is not None and ledger.file.parent != pipeline.state:
+        require_trusted_state(ledger.file.parent, pipeline.path, "name another `ledger.url`")
     ledger.prepare()
     return ledger
 

@@ -43,6 +43,9 @@ def test_a_pipeline_without_an_address_has_its_ledger_in_the_state_folder(tmp_pa
     file.write_text(f"{head}ledger: {{url: 'sqlite:///own.db'}}\n")
     assert ledger_of(load_pipeline(file, {})).decisions() == ()
     assert (tmp_path / "own.db").is_file()
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigError, match=f"{tmp_path} .* 0777"):
+        ledger_of(load_pipeline(file, {}))
 
 
 @pytest.mark.postgres
