@@ -225,8 +225,7 @@ def show_scoring(outcome: ScoringOutcome) -> None:
     for column, count in sorted(outcome.unseen.items(), key=lambda item: -item[1])[:10]:
         share = say_share(count / max(outcome.rows, 1))
         console.print(
-            f"  {column}: {count:,} of {outcome.rows:,} rows read ({share}) hold a category not "
-            "seen in training",
+            f"  {column}: {count:,} of {outcome.rows:,} rows read ({share}) of an unseen category",
             markup=False,
         )
     if outcome.quarantined is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.base.text.numbers import moment, number
-from tasks.evaluation.findings import Diagnosis
+from tasks.evaluation.findings import Diagnosis, Suspicion
 from tasks.reporting.report.report import changed, render_report
 from tasks.reporting.report.report_data import Change, Link, ReportData
 from tasks.reporting.report.report_rows import address, code
@@ -56,6 +56,12 @@ class _Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += data
+
+
+def test_a_leak_is_named_beside_the_verdict() -> None:
+    leak = Suspicion(about="leak", level="warning", sentence="'paid' looks like a leak.")
+    words = _Page(render_report(report_data(diagnosis=Diagnosis(suspicions=(leak,))))).words
+    assert words.index("'paid' looks like a leak") < words.index("Leaderboard")
 
 
 def test_how_the_challenger_came_about_stands_before_its_metrics() -> None:
