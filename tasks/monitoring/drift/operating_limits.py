@@ -49,6 +49,8 @@ _LEAST_LIMIT = 2.0
 _PRIOR = 4.0
 _SHIFT = 0.5
 _MIN_BLOCK_ROWS = 20
+_FEW = 0.5
+"""Share of the usual rows below which chance is taken out of a block's distance."""
 _NOISES = 2.0
 """Chance moves the distance of a small sample by up to so many of its mean."""
 
@@ -222,10 +224,18 @@ def _value_history(
         greatest[chosen] = np.fmax(greatest[chosen], distance(block[chosen], other[chosen]))
     known = greatest[~np.isnan(greatest)]
     greatest[np.isnan(greatest)] = float(np.median(known)) if len(known) else 0.0
-    size = max(float(np.median(blocks.sides(cumulative)[0][0].sum(axis=1))), 1.0)
-    if column.numeric:
-        return greatest, ks_noise(column.valid, size)
-    return greatest, tv_noise(column.counts, size)
+    sizes = np.maximum(blocks.sides(cumulative)[0][0].sum(axis=1), 1)
+    usual = _chance(column, float(np.median(sizes)))
+    # As a window's: a block beside a gap lies further away by chance, and says nothing of others.
+    few = np.flatnonzero(sizes < _FEW * np.median(sizes))
+    extra = np.array([_extra(_chance(column, float(sizes[k])), usual) for k in few])
+    greatest[few] = np.sqrt(np.maximum(greatest[few] ** 2 - extra, 0.0))
+    return greatest, usual
+
+
+def _chance(column: Summary, size: float) -> float:
+    """Return the mean distance of `size` rows from the column's by chance."""
+    return ks_noise(column.valid, size) if column.numeric else tv_noise(column.counts, size)
 
 
 def _ks_rows(block: Counts, other: Counts) -> Floats:

@@ -100,6 +100,20 @@ def test_gaps_in_time_make_no_blocks() -> None:
     assert short.blocks < full.blocks
 
 
+def test_blocks_beside_a_gap_do_not_widen_the_limits() -> None:
+    times = times_of(112, 50)
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(size=len(times))})
+    kept = (times < times[60 * 50]) | (times >= times[73 * 50 - 5])
+    limits = []
+    for rows in (kept, np.ones(len(times), dtype=bool)):
+        reference = build_reference(frame[rows], {"x": "numeric"}, times[rows], WEEK)
+        found = calibrate(reference, false_alarms=0.05)
+        assert found is not None
+        part = found.limits["x", "value"]
+        limits.append(part.threshold(found.limit, part.noise))
+    assert limits[0] < 1.15 * limits[1]
+
+
 @pytest.mark.slow
 def test_a_following_week_of_the_same_kind_rarely_alarms() -> None:
     """Weeks with means of their own: the next one exceeds the limit about as often as stated."""
