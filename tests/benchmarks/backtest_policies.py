@@ -27,7 +27,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,8 +220,26 @@ def _told(row: Row) -> str:
     return f"{'kept' if held else 'NOT ':<5}{row['name']}{late} {row['seed']}: {figures}, {counts}"
 
 
+def over_seeds(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield mean and range over the seeds of each table that has several where training pays."""
+    for name, late in dict.fromkeys((row["name"], row["late"]) for row in rows):
+        found = [r for r in rows if (r["name"], r["late"]) == (name, late) and pays(r)]
+        if len(found) < 2:
+            continue
+        shares = [
+            [gain_of(row, policy) / gain_of(row, "every_window") for row in found]
+            for policy in ("file", "even")
+        ]
+        file, even = (f"{np.mean(s):.0%} ({min(s):.0%} to {max(s):.0%})" for s in shares)
+        fits = [r["policies"]["file"]["trainings"] + r["policies"]["file"]["refits"] for r in found]
+        yield (
+            f"{name}{' late' if late else ''}, {len(found)} seeds: captures {file} with "
+            f"{min(fits)} to {max(fits)} fits, even calendar {even}"
+        )
+
+
 def report(rows: Sequence[Row]) -> str:
-    """Return the three tables."""
+    """Return the three tables, and what several seeds of a table came to."""
     head = "".join(f" {name.replace('every_window_', '')[:5]:>5}" for name in SHOWN)
     seen = [row for row in rows if row["alarms"]]
     level = sum((row["later"]["gain_over_file"][2] or 0.0) >= 0 for row in rows)
@@ -234,6 +252,7 @@ def report(rows: Sequence[Row]) -> str:
         *map(_told, rows),
         f"{sum(promised(row)[0] for row in rows)} of {len(rows)} keep their promise; {level} "
         "recommendations do not lose beyond noise.",
+        *over_seeds(rows),
     ]
     return "\n".join(lines)
 
