@@ -31,7 +31,7 @@ from deploy.stack.supervisor import Supervisor
 from deploy.web.session_access import Access
 from flows.terminal import output
 from tasks.base.errors import UsageError
-from tasks.base.pipeline_file import Pipeline, load_pipelines
+from tasks.base.pipeline_file import Pipeline, load_pipelines, require_trusted_state
 from tasks.base.runtime.environment import keep_private, turn_telemetry_off
 from tasks.base.runtime.locks import holder, lock_file, take
 from tasks.base.servers.stack_file import (
@@ -87,6 +87,7 @@ def up(
     state = _shared_state(pipelines)
     stores = databases(prefect_database, mlflow_database)
     with _alone(state), contextlib.ExitStack() as closing:
+        require_trusted_state(state, pipelines[0].path)  # anew: it may have been made meanwhile
         holds = []
         for port, wanted, part, option in (
             (_PREFECT_PORT, prefect_port, "Prefect", "--prefect-port"),
