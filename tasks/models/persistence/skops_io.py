@@ -11,11 +11,10 @@ import importlib
 import io
 import json
 import sys
-import warnings
+import threading
 import zipfile
-from collections.abc import Iterator, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -189,63 +188,40 @@ def _trees(model: Any) -> Iterator[Any]:
             waiting.extend(vars(value).values())
 
 
-_UTILS, _NAMING = "skops.io._utils", "skops.io._trusted_types"
+_IMPORTING = threading.Lock()
 
 
 def skops_io() -> Any:
-    """Return `skops.io`."""
-    if _NAMING not in sys.modules:
-        narrowed = _Narrowed()
-        sys.meta_path.insert(0, narrowed)
-        try:
-            with warnings.catch_warnings():
-                # NumPy's old names are met on the way.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                return importlib.import_module("skops.io")
-        finally:
-            sys.meta_path.remove(narrowed)
-            narrowed.widen()
-    return importlib.import_module("skops.io")
+    """Return keepfit's own copy of `skops.io`, which trusts no type that is not listed.
+
+    To list what it trusts by default skops imports all of scikit-learn, with the modules of its
+    tests, and Dask's: half a second of a core. The skops of others in the process stays as it is.
+    """
+    with _IMPORTING:
+        return _own_copy()
 
 
-class _Narrowed(MetaPathFinder):
-    """Has skops look for ufuncs where they are, in the order it would, while it imports."""
+@cache
+def _own_copy() -> ModuleType:
+    others = _taken_out()
+    try:
+        sys.modules["skops.io._trusted_types"] = _Nothing("skops.io._trusted_types")
+        return importlib.import_module("skops.io")
+    finally:
+        _taken_out()
+        sys.modules.update(others)
 
-    def __init__(self) -> None:
-        self._utils: ModuleType | None = None
-        self._whichmodule: Any = None
-        self._among = 0
-        self._places: list[tuple[str, ModuleType]] = []
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return where the module is, as without this finder."""
-        utils = sys.modules.get(_UTILS)
-        if fullname == _NAMING and utils is not None and self._utils is None:
-            self._utils, self._whichmodule = utils, getattr(utils, "whichmodule", None)
-            if callable(self._whichmodule):
-                vars(utils)["whichmodule"] = self._where
-        return PathFinder.find_spec(fullname, path, target) if fullname == _NAMING else None
+def _taken_out() -> dict[str, ModuleType]:
+    """Take the modules of skops out of those that are imported, and return them."""
+    names = [name for name in sys.modules.copy() if name.partition(".")[0] == "skops"]
+    return {name: sys.modules.pop(name) for name in names}
 
-    def _where(self, obj: Any, name: str) -> str:
-        module = getattr(obj, "__module__", None)
-        if isinstance(module, str):
-            return module
-        for place, near in self._near():
-            if getattr(near, name, None) is obj:
-                return place
-        return str(self._whichmodule(obj, name))
 
-    def _near(self) -> list[tuple[str, ModuleType]]:
-        if len(sys.modules) != self._among:
-            self._among = len(sys.modules)
-            named = ((place, place.partition(".")[0]) for place in sys.modules.copy())
-            near = [place for place, root in named if root in ("numpy", "scipy")]
-            self._places = [(place, sys.modules[place]) for place in near]
-        return self._places
+class _Nothing(ModuleType):
+    """Module whose lists are empty."""
 
-    def widen(self) -> None:
-        """Let skops look everywhere again."""
-        if self._utils is not None and callable(self._whichmodule):
-            vars(self._utils)["whichmodule"] = self._whichmodule
+    def __getattr__(self, name: str) -> list[str]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return []
