@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 from tasks.base.runtime.environment import end_with, return_freed_memory
 from tasks.models.execution.child_calls import answer_call
 from tasks.models.execution.jobs import perform
+from tasks.models.persistence.skops_import import skops_io
 
 IDLE_SECONDS = 300.0
 
@@ -58,15 +59,17 @@ def main() -> None:
 _HEAVY = (
     "lightgbm", "pandas", "sklearn.calibration", "sklearn.ensemble",
     "sklearn.kernel_approximation", "sklearn.linear_model", "sklearn.neural_network",
-    "sklearn.svm", "sklearn.tree", "skops.io", "tasks.data.column_kinds", "tasks.data.snapshots",
+    "sklearn.svm", "sklearn.tree", "tasks.data.column_kinds", "tasks.data.snapshots",
     "tasks.metrics.scorer", "tasks.models.validation.baselines",
     "tasks.models.persistence.prediction",
 )  # fmt: skip
+_DRAWING = ("matplotlib.figure", "matplotlib.backends.backend_svg")
 
 
 def _preload() -> None:
     for name in _HEAVY:
         import_module(name)
+    skops_io()
     import_module("lightgbm").register_logger(_Quiet())
     gc.collect()
     gc.freeze()
@@ -119,12 +122,22 @@ def _obey(command: dict[str, Any], children: dict[int, int], out: int) -> None:
         if task in children:
             _kill(children[task])
         return
+    if command["do"] == "call":
+        # The child raises what is wrong with it.
+        with contextlib.suppress(Exception):
+            _import_for(str(command["about"]))
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
         _work(command, out, server)
     children[task] = pid
     _send(out, {"event": "started", "task": task, "process": pid})
+
+
+def _import_for(function: str) -> None:
+    """Import what a call needs, so that the children of further calls need not."""
+    for name in (function.partition(":")[0], *(_DRAWING if "reporting" in function else ())):
+        import_module(name)
 
 
 def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:

@@ -85,3 +85,9 @@ def _pause(lease: worker_pool.Lease, task: int, folder: Path) -> None:
     asked.write_text('{"function": "signal:pause", "arguments": {}}')
     files = {"asked": str(asked), "answer": str(asked), "log": str(folder / "log")}
     lease.send({"task": task, "do": "call", **files})
+
+
+def test_calls_share_what_their_modules_import() -> None:
+    seen = "tests.unit.models.execution.imports:imported_here"
+    first, second = call(seen), call(seen)
+    assert first["imported_by"] == first["parent"] == second["imported_by"] == second["parent"]
