@@ -23,7 +23,7 @@ from click.shell_completion import get_completion_class
 from expectations.engine.lazy_imports import Deferred
 from flows.terminal.output import echo, make_logs_safe
 from tasks.base.errors import KeepfitError, of_system
-from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
+from tasks.base.runtime.environment import collect_rarely, return_freed_memory, turn_telemetry_off
 from tasks.base.runtime.temporary import drop_temporary, keep_temporary_together
 from tasks.base.text.commands import command
 
@@ -91,6 +91,7 @@ def answering(command: Command) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, as_json: bool = False, **kwargs: Any) -> None:
+        collect_rarely()
         keep_temporary_together()
         turn_telemetry_off()
         return_freed_memory()

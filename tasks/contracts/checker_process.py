@@ -26,7 +26,7 @@ from expectations.contract import Contract
 from expectations.failing_rows import find_faults
 from expectations.late_labels import LateLabels
 from expectations.page import render_page
-from tasks.base.runtime.environment import return_freed_memory, turn_telemetry_off
+from tasks.base.runtime.environment import collect_rarely, return_freed_memory, turn_telemetry_off
 from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pd
 from tasks.data.snapshots import read_frame
@@ -97,6 +97,7 @@ def main() -> None:
     """Reply to requests until the input ends."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     turn_telemetry_off()
+    collect_rarely()
     return_freed_memory()
     out = sys.stdout
     sys.stdout = sys.stderr
