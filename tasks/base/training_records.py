@@ -405,7 +405,7 @@ class Basis(Record):
 
 
 class Picture(Record):
-    """A figure: its SVG text for the report, its PNG file for MLflow, and what to conclude."""
+    """A figure: its SVG text for the report, its file for MLflow, and what to conclude."""
 
     name: str
     title: str
@@ -420,7 +420,7 @@ class Figures(Record):
     pictures: tuple[Picture, ...] = ()
     # Source column to what the metric loses when it is shuffled, the greatest first.
     importance: dict[str, float] = {}
-    of_candidates: dict[str, dict[str, str]] = {}  # fitted candidate to figure name to PNG file
+    of_candidates: dict[str, dict[str, str]] = {}  # fitted candidate to figure name to SVG file
 
 
 class RecipeGain(Record):

@@ -70,6 +70,6 @@ def _pictures(found: Diagnosis, about: Case, folder: Path) -> tuple[Picture, ...
     ]
     files = save_figures(drawings, folder)
     return tuple(
-        Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file=files[d.name])
+        Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg, file=files[d.name])
         for d in drawings
     )

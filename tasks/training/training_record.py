@@ -143,7 +143,7 @@ def conclude(
     write_whole(report, page)
     files = {"report.html": str(report)}
     pictures = (*diagnosis.pictures, *figures.pictures)
-    files |= {f"figures/{picture.name}.png": picture.file for picture in pictures}
+    files |= {f"figures/{picture.name}.svg": picture.file for picture in pictures}
     training_runs.log_candidate_figures(pipeline.store, runs, figures.of_candidates)
     card = card_of(pipeline, basis, results, assessment, verdict, version, diagnosis)
     training_runs.keep_card(pipeline.store, version, run_id, card)

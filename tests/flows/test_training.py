@@ -113,7 +113,7 @@ def test_mlflow_holds_a_parent_a_child_each_and_the_champion(trained: Trained) -
     artifacts = trained.folder / ".keepfit/mlflow/artifacts"
     for child in children:
         figures = {path.name for path in artifacts.rglob(f"{child.run_id}/artifacts/figures/*")}
-        assert {"confusion_matrix.png", "roc.png", "calibration.png"} <= figures
+        assert {"confusion_matrix.svg", "roc.svg", "calibration.svg"} <= figures
     assert champion is not None
     assert champion.version == "1"
     assert champion.tags["keepfit.verdict"] == "promoted"

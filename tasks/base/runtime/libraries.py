@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import distributed
     import lightgbm
     import matplotlib as mpl
-    import matplotlib.backends.backend_agg as agg
     import optuna
     import pandas as pd
     import pyarrow as pa
@@ -34,7 +33,6 @@ else:
     croniter = Deferred("croniter")
     distributed = Deferred("distributed")  # 0.5 s
     lightgbm = Deferred("lightgbm")  # 1.0 s
-    agg = Deferred("matplotlib.backends.backend_agg")
     mpl = Deferred("matplotlib")  # 0.3 s `matplotlib.figure`
     optuna = Deferred("optuna")  # 0.3 s
     pd = Deferred("pandas")  # 0.3 s
@@ -49,7 +47,6 @@ else:
     sa = Deferred("sqlalchemy")  # 0.15 s
 
 __all__ = [
-    "agg",
     "arrow_csv",
     "charset_normalizer",
     "croniter",

@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 from tasks.base.runtime.environment import end_with, return_freed_memory
 from tasks.models.execution.child_calls import answer_call
 from tasks.models.execution.jobs import perform
-from tasks.models.persistence.skops_import import skops_io
+from tasks.models.persistence.skops_io import skops_io
 
 IDLE_SECONDS = 300.0
 

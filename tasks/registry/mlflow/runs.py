@@ -164,7 +164,7 @@ class Runs(Connected):
 
     @store_errors.guarded
     def log_files(self, run_id: str, files: Mapping[str, str | Path]) -> None:
-        """Store local files under the run; keys are their paths there, as ``figures/roc.png``."""
+        """Store local files under the run; keys are their paths there, as ``figures/roc.svg``."""
         # A folder as value stores what is in it.
         if not files:
             return

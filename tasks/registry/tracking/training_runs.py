@@ -224,7 +224,7 @@ def log_candidate_figures(
 ) -> None:
     """Store each candidate's figures under its own run, so that runs compare by picture too."""
     for candidate, files in figures.items():
-        store.log_files(runs[candidate], {f"figures/{n}.png": p for n, p in files.items()})
+        store.log_files(runs[candidate], {f"figures/{n}.svg": p for n, p in files.items()})
 
 
 def close_run(

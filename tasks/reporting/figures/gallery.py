@@ -45,7 +45,7 @@ _MOVED = 5
 def draw_all(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult], assessment: Assessment
 ) -> Figures:
-    """Draw the leaderboard and the challenger's figures, and keep them as PNG files."""
+    """Draw the leaderboard and the challenger's figures, and keep them as SVG files."""
     return call(
         draw,
         basis=basis,
@@ -86,7 +86,7 @@ def draw(
     files = save_figures(shown, folder)
     return Figures(
         pictures=tuple(
-            Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file=files[d.name])
+            Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg, file=files[d.name])
             for d in shown
         ),
         importance={} if importance is None else {c.column: c.loss for c in importance.columns},

@@ -1,7 +1,7 @@
-"""The look of the figures, and how they become PNG files and SVG text.
+"""The look of the figures, and how they become SVG.
 
-Figures are drawn once, on nothing, in one dark ink. As PNG they get a white ground; as SVG the
-ink becomes ``currentColor``, so that a page's light or dark text colour shows through.
+Figures are drawn once, on nothing, in one dark ink. In a page the ink becomes ``currentColor``, so
+that its light or dark text colour shows through; a file of its own is dark on white.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import warnings
 from html import escape
 from typing import Any
 
-from tasks.base.runtime.libraries import agg, mpl
+from tasks.base.runtime.libraries import mpl
 from tasks.base.text.phrases import one_line, shortened
 
 INK = "#1b1f24"
@@ -64,7 +64,6 @@ def panels(
 ) -> tuple[mpl.figure.Figure, list[mpl.axes.Axes]]:
     """Return an empty figure of some size with small sets of axes, `across` in a row."""
     figure = mpl.figure.Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    agg.FigureCanvasAgg(figure)
     made = []
     for place in range(count):
         axes = figure.add_subplot(-(-count // across), across, place + 1, facecolor="none")
@@ -96,14 +95,9 @@ def legend(axes: mpl.axes.Axes, **where: Any) -> None:
     axes.legend(fontsize=_SIZE - 1, labelcolor=INK, frameon=False, handlelength=1.4, **where)
 
 
-def to_png(figure: mpl.figure.Figure) -> bytes:
-    """Return the figure as PNG on white."""
-    return _written(figure, "png", "", facecolor="white", dpi=160)
-
-
 def to_svg(figure: mpl.figure.Figure, name: str, title: str) -> str:
     """Return the figure as an SVG element with an id unique in its page and a text alternative."""
-    raw = _written(figure, "svg", name, transparent=True, dpi=150).decode("utf-8")
+    raw = _written(figure, name)
     body = raw[raw.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<style type=\"text/css\">.*?</style>", "", body, flags=re.DOTALL)
@@ -123,13 +117,21 @@ def to_svg(figure: mpl.figure.Figure, name: str, title: str) -> str:
     return f"<svg {' '.join(attributes)}>" + body[body.index(">") + 1 :].strip()
 
 
-def _written(figure: mpl.figure.Figure, kind: str, salt: str, **how: Any) -> bytes:
-    target = io.BytesIO()
+def as_file(element: str) -> str:
+    """Return an SVG element of a page as a file of its own: dark on white, 660 pixels wide."""
+    box = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', element)
+    ratio = float(box[2]) / float(box[1]) if box else 1.0
+    looks = f'width="660" height="{660 * ratio:.0f}" style="background: white; color: {INK}"'
+    return element.replace("<svg ", f"<svg {looks} ", 1)
+
+
+def _written(figure: mpl.figure.Figure, salt: str) -> str:
+    target = io.StringIO()
     settings = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt})
     with _WRITING, settings, warnings.catch_warnings():
         # A label in a script that the bundled font lacks is no fault of the figure.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(target, format=kind, metadata=metadata, **how)
+        metadata = {"Date": None}
+        figure.savefig(target, format="svg", metadata=metadata, transparent=True, dpi=150)
     return target.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ class Drawing:
     caption: str  # what to conclude from it
     figure: mpl.figure.Figure
 
+    @cached_property
     def svg(self) -> str:
         """Return it as an SVG element for a light or a dark page."""
         return style.to_svg(self.figure, self.name, f"{self.title}. {self.caption}")
@@ -254,10 +256,10 @@ def _cut(y: Floats) -> int | None:
 
 
 def save_figures(drawings: Sequence[Drawing], folder: Path) -> dict[str, str]:
-    """Write each figure as PNG into `folder` and return name to path."""
+    """Write each figure as SVG into `folder` and return name to path."""
     paths = {}
     for drawn in drawings:
-        path = folder / f"{drawn.name}.png"
-        write_whole(path, style.to_png(drawn.figure))
+        path = folder / f"{drawn.name}.svg"
+        write_whole(path, style.as_file(drawn.svg))
         paths[drawn.name] = str(path)
     return paths

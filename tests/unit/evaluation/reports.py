@@ -155,7 +155,7 @@ def _report_data(name: str, drawn: bool) -> ReportData:
         champion_version="3",
         registered="flights v4",
         figures=tuple(
-            FigureText(d.name, d.title, d.caption, d.svg()) for d in drawings if d is not None
+            FigureText(d.name, d.title, d.caption, d.svg) for d in drawings if d is not None
         ),
         changes={name: (Change(name, name, None),)},
         settings={"seed": name},
@@ -218,7 +218,7 @@ def _diagnosis(name: str) -> Diagnosis:
         ),
         groups=(compared,),
         pictures=tuple(
-            Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg(), file="")
+            Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg, file="")
             for d in drawings
             if d is not None
         ),

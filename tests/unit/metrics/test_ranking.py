@@ -148,4 +148,4 @@ def test_figures_say_what_chance_and_popularity_reach() -> None:
     drawn = draw_ranking("lightgbm", stars, given, queries)
     assert [d.name for d in drawn] == ["ndcg_at_k", "ndcg_by_size"]
     assert "an order by chance" in drawn[0].caption
-    assert drawn[0].svg().startswith("<svg")
+    assert drawn[0].svg.startswith("<svg")

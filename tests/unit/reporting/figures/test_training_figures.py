@@ -67,20 +67,20 @@ def test_a_binary_task_has_confusion_roc_precision_recall_and_calibration() -> N
     drawn = _diagnosed(binary())
     assert list(drawn) == ["confusion_matrix", "roc", "precision_recall", "calibration"]
     for drawing in drawn.values():
-        _sound(drawing.svg())
+        _sound(drawing.svg)
 
 
 @pytest.mark.parametrize("k", [3, 10, 20, 30])
 def test_many_classes_stay_drawable(k: int) -> None:
     for drawing in _diagnosed(multiclass(2000, k=k)).values():
-        _sound(drawing.svg())
+        _sound(drawing.svg)
 
 
 def test_of_too_many_classes_the_commonest_confusions_are_drawn() -> None:
     assert _diagnosed(multiclass(2000, k=20))["confusion_matrix"].title == "Confusion matrix"
     drawn = _diagnosed(multiclass(2000, k=21))["confusion_matrix"]
     assert drawn.title == "Commonest confusions"
-    assert "→" in drawn.svg()
+    assert "→" in drawn.svg
 
 
 def test_a_regression_has_predicted_against_observed_and_residuals() -> None:
@@ -89,7 +89,7 @@ def test_a_regression_has_predicted_against_observed_and_residuals() -> None:
     drawn = diagnose(y, Predictions(predicted), schema, evaluation)
     assert [d.name for d in drawn] == ["predicted_observed", "residuals"]
     for drawing in drawn:
-        _sound(drawing.svg())
+        _sound(drawing.svg)
 
 
 def test_without_probabilities_only_the_confusion_is_drawn() -> None:
@@ -120,7 +120,7 @@ def test_hostile_class_names_are_text(name: str) -> None:
     y = np.array([labels[v] for v in y], dtype=object)
     predicted = np.array([labels[v] for v in predicted], dtype=object)
     for drawing in _diagnosed((y, predicted, probability, schema_of(classes, name))).values():
-        _sound(drawing.svg())
+        _sound(drawing.svg)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -133,7 +133,7 @@ def test_hostile_column_and_candidate_names_are_text(name: str, tmp_path: Path) 
     ]
     assert None not in drawings
     for drawing in drawings:
-        _sound(drawing.svg())  # type: ignore[union-attr]
+        _sound(drawing.svg)  # type: ignore[union-attr]
     save_figures(drawings[:1], tmp_path)  # type: ignore[arg-type]
 
 
@@ -141,7 +141,7 @@ def test_a_dollar_is_a_dollar() -> None:
     record = Importance("rmse", 9, (ColumnImportance("$a_1$", 0.2, 0.1, 0.3),))
     drawing = draw_importance(record)
     assert drawing is not None
-    texts = [e.text for e in _sound(drawing.svg()).iter() if e.tag.endswith("}text")]
+    texts = [e.text for e in _sound(drawing.svg).iter() if e.tag.endswith("}text")]
     assert "$a_1$" in texts
 
 
@@ -151,17 +151,19 @@ def test_long_labels_are_shortened_in_the_middle() -> None:
 
 def test_figures_are_the_same_every_time(tmp_path: Path) -> None:
     one, two = (_diagnosed(binary())["roc"] for _ in range(2))
-    assert one.svg() == two.svg()
+    assert one.svg == two.svg
     first, second = tmp_path / "a", tmp_path / "b"
     save_figures([one], first)
     save_figures([two], second)
-    assert (first / "roc.png").read_bytes() == (second / "roc.png").read_bytes()
+    assert (first / "roc.svg").read_bytes() == (second / "roc.svg").read_bytes()
 
 
-def test_files_are_png_named_by_figure(tmp_path: Path) -> None:
+def test_files_are_named_by_figure_and_dark_on_white(tmp_path: Path) -> None:
     paths = save_figures(list(_diagnosed(binary()).values()), tmp_path)
     assert set(paths) == {"confusion_matrix", "roc", "precision_recall", "calibration"}
-    assert Path(paths["roc"]).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    root = ET.fromstring(Path(paths["roc"]).read_text(encoding="utf-8"))  # noqa: S314 - our own
+    assert root.get("style") == f"background: white; color: {INK}"
+    assert (root.get("width"), root.get("height")) == ("660", "495")
     assert len(list(tmp_path.iterdir())) == 4
 
 
