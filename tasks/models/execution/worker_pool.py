@@ -38,7 +38,7 @@ _ONE_THREAD = {
 _READING_SECONDS = 0.02
 _START = (
     "import sys; sys.path.append(sys.argv[1]); "
-    "from tasks.base.runtime.environment import collect_rarely; collect_rarely(); "
+    "import tasks.base.runtime.environment as here; here.collect_rarely(); "
     "from tasks.models.execution.fork_server import main; main()"
 )
 
