@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,14 +122,23 @@ def _frame(run: FitRun, positions: Positions) -> pd.DataFrame:
 
 
 def _transform(run: FitRun, encoder: FeatureEncoder, positions: Positions, path: Path) -> None:
-    """Encode rows a chunk at a time, so that the frame is never in memory whole."""
+    """Encode rows a chunk at a time, so that the frame is never in memory whole.
+
+    They are read in the order of the snapshot: where that is not the order of time, as with a file
+    for each shop, every chunk of neighbours in time would touch every page of the snapshot.
+    """
     shape = (len(positions), len(encoder.outputs_))
-    with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(positions), CHUNK_ROWS):
-            X = _frame(run, positions[start : start + CHUNK_ROWS])
-            file.write(encoder.transform(X).astype("<f4", copy=False).data)
+    if not all(shape):
+        np.save(path, np.empty(shape, "<f4"))
+        return
+    written = np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=shape)
+    with path.open("r+b") as file:  # a full disk is an error here, and a signal later
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    order = np.argsort(positions, kind="stable")
+    for start in range(0, len(positions), CHUNK_ROWS):
+        chunk = order[start : start + CHUNK_ROWS]
+        written[chunk] = encoder.transform(_frame(run, positions[chunk]))
+    written.flush()
 
 
 def matrix(run: FitRun, encoding: str, name: str) -> Matrix:
