@@ -17,10 +17,8 @@ from tasks.data.files.object_stores import fetch
 
 
 def write_table(table: Any, path: Path) -> None:
-    """Write a table to a Parquet file; an index of pandas is left out.
-
-    Raises UsageError when it is no table, or holds what Arrow has no type for.
-    """
+    """Write a table to a Parquet file; an index of pandas is left out."""
+    # Raises UsageError when it is no table, or holds what Arrow has no type for.
     try:
         if isinstance(table, pd.DataFrame):
             arrow = pa.Table.from_pandas(table, preserve_index=False)
@@ -43,10 +41,8 @@ def write_table(table: Any, path: Path) -> None:
 
 
 def append_table(table: Any, folder: Path) -> Path:
-    """Write a table as a further Parquet file of a folder, hidden until it is whole.
-
-    Raises UsageError when it is no table, or holds what Arrow has no type for.
-    """
+    """Write a table as a further Parquet file of a folder, hidden until it is whole."""
+    # Raises UsageError when it is no table, or holds what Arrow has no type for.
     folder.mkdir(parents=True, exist_ok=True)
     places = (folder / f"{number:04}.parquet" for number in itertools.count(1))
     path = next(place for place in places if not place.exists())

@@ -19,15 +19,10 @@ _FILE = Path("dashboard", ".health.json")
 
 
 class KeptHealth(Record):
-    """A health as JSON, with the digest of what it was made from.
-
-    Attributes
-    ----------
-    made, until
-        It holds from `made` on and before `until`: a schedule may be missed then.
-    """
+    """A health as JSON, with the digest of what it was made from."""
 
     inputs: str
+    # made, until: it holds from `made` on and before `until`: a schedule may be missed then.
     made: datetime
     until: datetime
     health: str
@@ -46,10 +41,8 @@ def read_kept(state: Path) -> dict[str, KeptHealth]:
 
 
 def write_kept(state: Path, kept: dict[str, KeptHealth]) -> None:
-    """Keep the health of each pipeline; where the folder cannot be written, nothing is kept.
-
-    Of two writers at once the last one stays: its older entries no longer hold.
-    """
+    """Keep the health of each pipeline; where the folder cannot be written, nothing is kept."""
+    # Of two writers at once the last one stays: its older entries no longer hold.
     values = {name: one.model_dump(mode="json") for name, one in kept.items()}
     with suppress(OSError):
         write_whole(state / _FILE, json.dumps(values))
@@ -62,12 +55,8 @@ def inputs_digest(
 ) -> str:
     """Return a digest of everything but the time that the health of a pipeline is made from.
 
-    Parameters
-    ----------
-    registered
-        Whether the registry responded, the champion by it, and why that is refused.
-    ledger
-        Its change mark for the pipeline.
+    `registered`: whether the registry responded, the champion by it, and why that is refused;
+    `ledger`: its change mark for the pipeline.
     """
     answered, version, refused = registered
     parts = (

@@ -26,13 +26,11 @@ from tasks.ledger.storage.database import Database, address_of
 
 
 def ledger_of(pipeline: Pipeline, *, patience: float = 60.0) -> Ledger:
-    """Return the ledger of `pipeline`: `ledger.url`, else ``ledger.db`` in its state folder.
-
-    Its tables are made or migrated if need be, by one process while others wait; a locked database
-    is awaited for `patience` seconds. Raises ConfigError when `ledger.url` is no usable address;
-    TransientError when the database does not respond or stays locked; InfrastructureError when it
-    refuses, or a newer keepfit wrote it.
-    """
+    """Return the ledger of `pipeline`: `ledger.url`, else ``ledger.db`` in its state folder."""
+    # Its tables are made or migrated if need be, by one process while others wait; a locked
+    # database is awaited for `patience` seconds. Raises ConfigError when `ledger.url` is no usable
+    # address; TransientError when the database does not respond or stays locked;
+    # InfrastructureError when it refuses, or a newer keepfit wrote it.
     return _opened(_address(pipeline), pipeline, patience)
 
 

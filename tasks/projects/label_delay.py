@@ -15,15 +15,9 @@ def label_delay(times: NDArray[np.datetime64], labelled: NDArray[np.bool_]) -> i
     It is shown by 30 unlabelled rows at least, nine in ten of which are newer than every label,
     while nothing else is.
 
-    Parameters
-    ----------
-    times
-        Of the rows, in any order; shape (n,). Missing ones do not count.
-    labelled
-        Whether a row has a usable label; shape (n,).
+    `times`: of the rows, in any order; shape (n,). Missing ones do not count; `labelled`: whether a
+    row has a usable label; shape (n,).
 
-    Examples
-    --------
     >>> days = np.arange("2026-01-01", "2026-05-01", dtype="datetime64[D]")
     >>> label_delay(days, days < np.datetime64("2026-03-01"))
     61

@@ -20,14 +20,9 @@ class OpenPipeline(Pipeline):
 
     Each is opened once, where it is first used: a task that needs it is retried, and a command
     that does not need it creates nothing.
-
-    Attributes
-    ----------
-    patience
-        Seconds for which a locked ledger is awaited.
     """
 
-    patience: float = 60.0
+    patience: float = 60.0  # seconds for which a locked ledger is awaited
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -102,11 +102,9 @@ def admit_window(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion)
 
 
 def without_waiting(pipeline: Pipeline, snapshot: Snapshot) -> Snapshot | None:
-    """Return `snapshot` without the rows that wait in files set aside; None where it has none.
-
-    They are recognised by their id, with the time where the file names one: what arrives later,
-    such as a label, changes the rest of a row.
-    """
+    """Return `snapshot` without the rows that wait in files set aside; None where it has none."""
+    # They are recognised by their id, with the time where the file names one: what arrives later,
+    # such as a label, changes the rest of a row.
     config = pipeline.config
     timed = [config.time_column] if config.time_column else []
     keys = [*config.id_columns, *timed]

@@ -34,19 +34,9 @@ def require_trusted(
     A group that may write is trusted unless `others` names its bit. A volume that root mounted
     there is trusted whatever its mode: containers get such ones, and hold no other account.
 
-    Parameters
-    ----------
-    remedy
-        What to do where the owner or the mode cannot be changed.
-    owners
-        User ids that are trusted beside this process's own and root's.
-    others
-        Bits of a mode that let somebody else write.
-
-    Raises
-    ------
-    ConfigError
-        With the path, its mode and its owner.
+    `remedy`: what to do where the owner or the mode cannot be changed; `owners`: user ids that are
+    trusted beside this process's own and root's; `others`: bits of a mode that let somebody else
+    write. Raises ConfigError with the path, its mode and its owner.
     """
     try:
         found = path.stat()

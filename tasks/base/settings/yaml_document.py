@@ -75,10 +75,8 @@ def read_yaml(path: Path, example: str = "keepfit init") -> Document:
 
 @lru_cache(maxsize=1024)
 def parse_yaml(text: str, path: Path) -> Document:
-    """Parse `text`; `path` only names it in errors.
-
-    A process that shows many pipelines again and again parses what changed only.
-    """
+    """Parse `text`; `path` only names it in errors."""
+    # A process that shows many pipelines again and again parses what changed only.
     lines: dict[Location, int] = {}
     try:
         loader = yaml.YAML(typ="safe", pure=True)

@@ -12,11 +12,9 @@ _NEWEST = 1024
 
 
 def read(database: Database) -> Callable[[str], str]:
-    """Return a function from pipeline to its mark.
-
-    Looked at are the newest decisions of all pipelines, one or two thousand, and their count: of
-    two transactions at once the one with the smaller number may be committed last.
-    """
+    """Return a function from pipeline to its mark."""
+    # Looked at are the newest decisions of all pipelines, one or two thousand, and their count: of
+    # two transactions at once the one with the smaller number may be committed last.
     number = decisions.c.number
     with database.reading() as connection:
         newest = connection.execute(sa.select(sa.func.max(number))).scalar() or 0

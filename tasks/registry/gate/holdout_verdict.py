@@ -72,12 +72,10 @@ def judge(
     skipped: Sequence[str] = (),
     earlier: Sequence[RefitGain] = (),
 ) -> Verdict:
-    """Return the gate's verdict on the challenger; refused, with the reason, without evidence.
-
-    `results`: fitted candidates and the baseline with their predictions of the holdout; `skipped`:
-    candidates not fitted within the time budget; `earlier`: earlier refits, the newest last, of
-    which those count that were judged on older rows.
-    """
+    """Return the gate's verdict on the challenger; refused, with the reason, without evidence."""
+    # `results`: fitted candidates and the baseline with their predictions of the holdout;
+    # `skipped`: candidates not fitted within the time budget; `earlier`: earlier refits, the newest
+    # last, of which those count that were judged on older rows.
     by_name = {result.candidate: result for result in results}
     if (ours_kept := by_name[challenger]).cached:
         # Fits of an earlier process: the files on disk are what is left of them.

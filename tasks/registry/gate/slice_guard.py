@@ -29,13 +29,11 @@ def worse_slices(
     *,
     groups: NDArray[np.int64] | None = None,
 ) -> list[str]:
-    """Return the slices of ``gate.slices`` on which the challenger is worse beyond doubt.
-
-    The interval of each slice is widened for the number of slices looked at (Dunn 1961, Multiple
-    comparisons among means), so that many slices do not refuse a good challenger by chance.
-    `y_true`, `times`, `rows` (positions in the snapshot) and `groups` are those of the rows that
-    are judged on; `models`: predictions of challenger, champion and baseline for them.
-    """
+    """Return the slices of ``gate.slices`` on which the challenger is worse beyond doubt."""
+    # The interval of each slice is widened for the number of slices looked at (Dunn 1961, Multiple
+    # comparisons among means), so that many slices do not refuse a good challenger by chance.
+    # `y_true`, `times`, `rows` (positions in the snapshot) and `groups` are those of the rows that
+    # are judged on; `models`: predictions of challenger, champion and baseline for them.
     slices = list(_slices(config.gate.slices, basis, rows))
     if not slices:
         return []

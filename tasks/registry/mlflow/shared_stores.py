@@ -99,10 +99,7 @@ def intact_champion(
 ) -> ModelVersion | None:
     """Return the champion, where there is one, compared with its signature; see `require_intact`.
 
-    Parameters
-    ----------
-    stored
-        What `stored_champions` returned, so that many pipelines are read at once.
+    `stored`: what `stored_champions` returned, so that many pipelines are read at once.
     """
     if stored is None:
         found, source = pointed(pipeline), ""
