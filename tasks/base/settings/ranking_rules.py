@@ -12,28 +12,59 @@ class Contradiction(NamedTuple):
     text: str
 
 
+_Rule = tuple[tuple[str, ...], bool, str]
+"""Key, whether the file states it, and why it may not."""
+_RANKING = "`{name}` is for a ranking; add `task: ranking`, or remove the line"
+_CLASSES = "`{name}` is about classes, not about a ranking; remove it"
+_ROWS = (
+    "`{name}` is for single rows, not groups that are ranked together: the rows of one value of "
+    "`group` are kept together as it is; remove it"
+)
+_ENSEMBLE = (
+    "`{name}` needs predictions on one scale, and each candidate ranks on a scale of its own; "
+    "remove it"
+)
+_DIAGNOSIS = (
+    "`{name}: full` draws a learning curve over rows, which rankings do not have yet; remove it"
+)
+_BREAKDOWN = "`{name}` breaks metrics down by rows, and a ranking is judged by groups; remove it"
+
+
 def contradiction(config: Any) -> Contradiction | None:
     """Return the first thing of a `PipelineConfig` that does not go with its task, or None."""
     # A ranking needs `group`, and it among the `id_columns`: a row is named by what it is ranked in
     # and by what is ranked, and these ids join the ledger's rows to their group.
-    if config.task != "ranking":
-        return _without_ranking(config)
-    return _roles(config) or _of_classes(config) or _of_rows(config) or _not_told(config)
+    ranks = config.task == "ranking"
+    found = (_of_ranking if ranks else _of_others)(config)
+    first = next(((at, text) for at, given, text in found if given), None)
+    unsuited = first and Contradiction(first[0], first[1].format(name=".".join(first[0])))
+    return _roles(config) or unsuited if ranks else unsuited
 
 
-def _without_ranking(config: Any) -> Contradiction | None:
-    stated = {
-        ("group",): config.group,
-        ("item",): config.item,
-        ("relevant",): config.relevant,
-        ("scoring", "top_k"): config.scoring.top_k,
-    }
-    for at, value in stated.items():
-        if value is not None:
-            return Contradiction(
-                at, f"`{'.'.join(at)}` is for a ranking; add `task: ranking`, or remove the line"
-            )
-    return None
+def _of_others(config: Any) -> tuple[_Rule, ...]:
+    return (
+        (("group",), config.group is not None, _RANKING),
+        (("item",), config.item is not None, _RANKING),
+        (("relevant",), config.relevant is not None, _RANKING),
+        (("scoring", "top_k"), config.scoring.top_k is not None, _RANKING),
+    )
+
+
+def _of_ranking(config: Any) -> tuple[_Rule, ...]:
+    training, hooks, report = config.training, config.hooks, config.report
+    return (
+        (("objective",), config.objective is not None, _CLASSES),
+        (("positive",), config.positive is not None, _CLASSES),
+        (("training", "calibrate"), training.calibrate != "none", _CLASSES),
+        (("training", "class_weight"), training.class_weight is not None, _CLASSES),
+        (("split", "group"), config.split.group is not None, _ROWS),
+        (("hooks", "metrics"), bool(hooks.metrics), _ROWS),
+        (("hooks", "estimators"), bool(hooks.estimators), _ROWS),
+        (("training", "ensemble"), training.ensemble, _ENSEMBLE),
+        (("training", "diagnosis"), training.diagnosis == "full", _DIAGNOSIS),
+        (("report", "by"), bool(report.by), _BREAKDOWN),
+        (("report", "sensitive"), bool(report.sensitive), _BREAKDOWN),
+    )
 
 
 def _roles(config: Any) -> Contradiction | None:
@@ -59,58 +90,4 @@ def _roles(config: Any) -> Contradiction | None:
             f"the group {group!r} has to be among the `id_columns`, as a row of a ranking is named "
             f"by its group and its item: write `id_columns: [{example}]`",
         )
-    return None
-
-
-def _of_classes(config: Any) -> Contradiction | None:
-    training = config.training
-    stated = {
-        ("objective",): config.objective is not None,
-        ("positive",): config.positive is not None,
-        ("training", "calibrate"): training.calibrate != "none",
-        ("training", "class_weight"): training.class_weight is not None,
-    }
-    for at, given in stated.items():
-        if given:
-            name = ".".join(at)
-            return Contradiction(at, f"`{name}` is about classes, not about a ranking; remove it")
-    return None
-
-
-def _of_rows(config: Any) -> Contradiction | None:
-    stated = {
-        ("split", "group"): config.split.group is not None,
-        ("hooks", "metrics"): bool(config.hooks.metrics),
-        ("hooks", "estimators"): bool(config.hooks.estimators),
-    }
-    for at, given in stated.items():
-        if given:
-            return Contradiction(
-                at,
-                f"`{'.'.join(at)}` is for single rows, not groups that are ranked together: the "
-                "rows of one value of `group` are kept together as it is; remove it",
-            )
-    return None
-
-
-def _not_told(config: Any) -> Contradiction | None:
-    if config.training.ensemble:
-        return Contradiction(
-            ("training", "ensemble"),
-            "`training.ensemble` needs predictions on one scale, and each candidate ranks on a "
-            "scale of its own; remove it",
-        )
-    if config.training.diagnosis == "full":
-        return Contradiction(
-            ("training", "diagnosis"),
-            "`training.diagnosis: full` draws a learning curve over rows, which rankings do not "
-            "have yet; remove it",
-        )
-    for key, columns in (("by", config.report.by), ("sensitive", config.report.sensitive)):
-        if columns:
-            return Contradiction(
-                ("report", key),
-                f"`report.{key}` breaks metrics down by rows, and a ranking is judged by groups; "
-                "remove it",
-            )
     return None
