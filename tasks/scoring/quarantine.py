@@ -122,7 +122,8 @@ def without_waiting(pipeline: Pipeline, snapshot: Snapshot) -> Snapshot | None:
     kept = np.flatnonzero(~skipped).astype(np.int64)
     rest = take_rows(snapshot, kept, pipeline.work / "data", time_column=config.time_column)
     left_out = plural(int(skipped.sum()), "row")
-    note = f"{left_out} that scoring set aside, see `keepfit status`, not trained on"
+    shown = command("status", file=pipeline.path)
+    note = f"{left_out} that scoring set aside, see `{shown}`, not trained on"
     return rest.model_copy(
         update={
             "assumptions": (*rest.assumptions, note),
