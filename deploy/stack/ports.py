@@ -20,8 +20,7 @@ class Held:
 
     listener: socket.socket
     port: int
-    # The default port that was taken; None where the wanted one is held.
-    instead_of: int | None = None
+    instead_of: int | None = None  # the default port that was taken; None if the wanted one is held
 
     @property
     def url(self) -> str:

@@ -47,8 +47,7 @@ _ANSWERED = {
 class TrainingOutcome(Record):
     """Result of one training: everything that the terminal, `--json` and `status` show."""
 
-    # Digest of data, contract, configuration and version; the same key is not trained twice.
-    key: str
+    key: str  # of data, contract, configuration and version; one key is trained once
     pipeline: str
     task: Task
     metric: str
@@ -63,10 +62,8 @@ class TrainingOutcome(Record):
     mlflow_run_id: str
     mlflow_uri: str
     mlflow_experiment: str = ""
-    # MLflow's runs of the candidates, in the order of the leaderboard.
-    candidate_runs: tuple[str, ...] = ()
-    # Where they are shown; None in outcomes of an older version.
-    mlflow_pages: MlflowPages | None = None
+    candidate_runs: tuple[str, ...] = ()  # MLflow's of the candidates, in the leaderboard's order
+    mlflow_pages: MlflowPages | None = None  # where they are shown; None in older outcomes
     prefect_run_id: str | None = None
     report: str = ""
     contract_page: str = ""
@@ -81,8 +78,7 @@ class TrainingOutcome(Record):
     finished: datetime
     seconds: float = 0.0
     next_command: str = ""
-    # Whether it searched among candidates or refitted the champion.
-    mode: TrainingMode = TrainingMode()
+    mode: TrainingMode = TrainingMode()  # whether it searched or refitted the champion
 
     def answer(self) -> dict[str, object]:
         """Return the result for `keepfit run --json`."""
@@ -138,10 +134,8 @@ class ScoringOutcome(Record):
 
     pipeline: str
     rows: int  # rows that were read and scored, known ones among them
-    # What was read; of what is new, only rows that were never scored count.
-    scope: ScoringScope = "all"
-    # Rows in the output: of a ranking with `scoring.top_k` fewer than were scored.
-    written: int | None = None
+    scope: ScoringScope = "all"  # what was read; of what is new, only rows never scored count
+    written: int | None = None  # rows in the output; of a ranking with `scoring.top_k` fewer
     version: str
     run_id: str
     output: str
@@ -222,8 +216,7 @@ class MonitoringOutcome(Record):
     waiting: int = 0
     empty: int = 0
     alarmed: bool = False  # whether the pass found something that no earlier alarm reported
-    # Of the training that the alarm requests; None where nothing calls for action.
-    cause: Cause | None = None
+    cause: Cause | None = None  # of the training that is requested; None without a call
     moved: str = ""  # sentence about an alias that moved, or a probation that ended
     correlation: str
     event: str = ""  # id of the Prefect event that was emitted; empty without an alarm
@@ -343,8 +336,7 @@ class ContractDiff(Record):
     differences: tuple[RuleDifference, ...]
     accepted: tuple[str, ...] = ()  # rules that were changed in the file
     page: str = ""
-    # The command that accepts all proposed changes, or the next step after that.
-    next_command: str = ""
+    next_command: str = ""  # which accepts all proposed changes, or the next step after that
 
 
 class PipelineStatus(Record):

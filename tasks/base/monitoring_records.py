@@ -60,10 +60,8 @@ class Cause(Record):
     """Why something is done, and the one id that all that follows from it carries."""
 
     kind: CauseKind
-    # Runs from the alarm's event through flow run, data digest, verdict and alias to the alert.
-    correlation: str
-    # Idempotency key: repeated requests under one key are done once. Empty: always done.
-    key: str = ""
+    correlation: str  # from the alarm's event through run, verdict and alias to the alert
+    key: str = ""  # idempotency key: what has one is done once; empty: always done
     reasons: tuple[str, ...] = ()
     window: Window | None = None
     at: datetime
@@ -230,27 +228,22 @@ class ColumnFinding(Record):
     # `new` is a column that was not there at the training: it is named, not judged.
     role: Literal["feature", "prediction", "new"] = "feature"
     method: str = ""  # the statistic's name; fixed per kind of column, whatever the sample's size
-    # Distance between reference and window, 0 to 1; None where it is not defined.
-    statistic: float | None = None
+    statistic: float | None = None  # distance of reference and window, 0 to 1; None if undefined
     # Operating threshold of the statistic for windows of this size, from the reference's own
     # history.
     threshold: float | None = None
-    # Of the two-sample test, corrected over the columns (Benjamini–Hochberg).
-    p_value: float | None = None
+    p_value: float | None = None  # of the two-sample test, Benjamini–Hochberg over columns
     drifted: bool = False  # statistic above its threshold, and the corrected test rejects
     # missing, missing_reference: share of nulls, a fraction.
     missing: float | None = None
     missing_reference: float | None = None
     unseen: int = 0  # rows whose category the reference does not have
-    # What the champion's metric loses when the column is shuffled; None where not known.
-    importance: float | None = None
+    importance: float | None = None  # the metric's loss when it is shuffled; None if not known
     # Mean change of the predictions that its shift alone brings, in their standard deviations; None
     # where it was not measured.
     effect: float | None = None
-    # Whether time itself moves it, as a date or a counter: it is judged by its effect.
-    moving: bool = False
-    # What is odd about it (all null, constant, new, not in the window), for a person.
-    notes: tuple[str, ...] = ()
+    moving: bool = False  # whether time itself moves it, as a date: judged by its effect
+    notes: tuple[str, ...] = ()  # what is odd about it (all null, constant, new), for a person
 
 
 class DriftResult(Record):
@@ -258,8 +251,7 @@ class DriftResult(Record):
 
     rows: int
     reference_rows: int
-    # Whether the window has enough rows for a judgement; without, no drift is reported.
-    enough: bool
+    enough: bool  # whether the rows are enough for a judgement; without, no drift
     alarm: bool  # whether the window as a whole is unusual, at the stated false-alarm rate
     # score, limit: the family's statistic and the value above which the window is unusual.
     score: float | None = None
@@ -271,8 +263,7 @@ class DriftResult(Record):
     harmful: bool = False
     harm: tuple[HarmFinding, ...] = ()  # what that rests on
     segments: tuple[SegmentDrift, ...] = ()  # the same question of each segment that the file names
-    # Whether a classifier easily separates every block of the reference from those before it.
-    restless: bool = False
+    restless: bool = False  # whether a classifier tells each reference block from earlier ones
     sentence: str = ""
     harm_sentence: str = ""  # the result in a sentence
     seconds: float = 0.0
@@ -299,20 +290,15 @@ class Performance(Record):
     metric: str
     rows: int
     labelled: int = 0  # rows of the window whose label is known
-    # Whether the label delay has passed, so that `realised` will hardly change.
-    mature: bool = False
-    # Of the predictions that were made, where labels have arrived.
-    realised: MetricValue | None = None
-    # Without labels; can't see a change in how the target depends on the features.
-    estimated: MetricValue | None = None
+    mature: bool = False  # whether the label delay has passed: `realised` will hardly change
+    realised: MetricValue | None = None  # of the predictions made, where labels have arrived
+    estimated: MetricValue | None = None  # without labels; blind to a changed concept
     reference: MetricValue | None = None  # the same metric on the version's holdout
     # Realised (else estimated) performance is worse than the reference beyond both the interval and
     # the reference's own variation between windows.
     worse: bool = False
-    # Value of the metric beyond which it counts as worse; None where it is not judged.
-    limit: float | None = None
-    # The same of each segment that the file names, where its labels are in.
-    segments: tuple[SegmentPerformance, ...] = ()
+    limit: float | None = None  # beyond which the metric counts as worse; None if not judged
+    segments: tuple[SegmentPerformance, ...] = ()  # of those the file names, if labelled
     sentence: str = ""
 
 
@@ -363,8 +349,7 @@ class Gain(Record):
     matters: float | None = None
     rows: int = 0
     windows: tuple[Window, ...] = ()  # Windows whose rows were judged, oldest first
-    # Of windows that no earlier measurement judged: what this one adds to the sequence.
-    differences: tuple[WindowDifference, ...] = ()
+    differences: tuple[WindowDifference, ...] = ()  # what this one adds to the sequence
     # Logarithm of the e-value over all windows of the champion so far; the sequence supports
     # retraining where it reaches log(2 / (1 − `confidence`)).
     evidence: float = 0.0
@@ -382,10 +367,8 @@ class Gain(Record):
     problem: str = ""  # message of a failed measurement
     until: datetime | None = None  # end of the newest window whose labels were mature
     newest: datetime | None = None  # time of the newest row that was judged
-    # What the newest measurements showed, of earlier champions too, this one last.
-    aged: tuple[AgedGain, ...] = ()
-    # What a refit now is expected to bring by them: see `tasks.policy.ageing`.
-    expected: float | None = None
+    aged: tuple[AgedGain, ...] = ()  # the newest measurements, of earlier champions too
+    expected: float | None = None  # what a refit is to bring by them: see `tasks.policy.ageing`
 
 
 GainAnswer = Literal["", "pays", "steady", "ages", "none", "unclear"]
@@ -402,10 +385,8 @@ class WindowFlag(Record):
     drifted: bool = False
     worse: bool = False
     enough: bool = True
-    # Whether its labels are in, so that `worse` rests on realised performance.
-    settled: bool = False
-    # The latest measurement that judged rows of this window; None where none did.
-    gain: Gain | None = None
+    settled: bool = False  # whether its labels are in, so that `worse` rests on realised ones
+    gain: Gain | None = None  # the latest measurement that judged rows of it; None if none did
 
 
 class PolicyDecision(Record):
@@ -419,8 +400,7 @@ class PolicyDecision(Record):
     # `duplicate`, `running`, `no gain` or `not asked`; empty when it trains.
     withheld: str = ""
     sentence: str = ""
-    # The measurement that the decision rests on; None where it rests on none.
-    gain: Gain | None = None
+    gain: Gain | None = None  # what the decision rests on; None where it rests on none
     weighed: GainAnswer = ""  # the conclusion from that measurement
     # training, training_reason: when it trains: whether candidates are searched or the champion is
     # refitted, and why.

@@ -40,13 +40,11 @@ class Pipeline:
     base: Path
     root: Path
     state: Path  # where everything that keepfit keeps of it lives
-    # SHA-256 of what decides a training (config without state and schedules), 64 hex digits.
-    digest: str
+    digest: str  # SHA-256 (hex) of what decides a training: not state and schedules
     # Values that came from the environment, and what it holds to open object stores; never printed
     # or stored.
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    # What is wrong with the file as it stands, where this is its last valid version.
-    fault: str = ""
+    fault: str = ""  # what is wrong with the file, where this is its last valid version
 
     def line_of(self, *location: str | int) -> int:
         """Return the line on which the value at `location` stands."""

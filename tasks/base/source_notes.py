@@ -28,8 +28,7 @@ class FileAside(_Note):
     kind: Literal["file_aside"] = "file_aside"
     file: str
     reason: Literal["empty", "incomplete"]
-    # Whether it has not changed for an hour, so that it may be damaged rather than arriving.
-    stale: bool = False
+    stale: bool = False  # whether it has not changed for an hour and may be damaged
 
 
 class UnreadColumn(_Note):
@@ -88,8 +87,7 @@ class ChangedColumns(_Note):
     # new, absent: columns that only they have, and those of the others that they lack.
     new: tuple[str, ...]
     absent: tuple[str, ...]
-    # Absent column to the new one that is called nearly like it.
-    renamed: dict[str, str] = Field({})
+    renamed: dict[str, str] = Field({})  # absent column to the new one called nearly like it
 
 
 class LabelTwins(_Note):
@@ -111,8 +109,7 @@ class JoinedLabels(_Note):
     kind: Literal["joined_labels"] = "joined_labels"
     target: str
     rows: dict[str, int]  # spelling to its rows
-    # Spelling that neither occurs nor resembles one that does, to the nearest that occurs.
-    unknown: dict[str, str] = Field({})
+    unknown: dict[str, str] = Field({})  # spelling that does not occur to the nearest that does
 
 
 class AmountsRead(_Note):
@@ -123,8 +120,7 @@ class AmountsRead(_Note):
     # example, number: a cell and what was read.
     example: str
     number: float
-    # Currency, `%` or empty. A per cent keeps its number: 7.3% is 7.3.
-    unit: str
+    unit: str  # currency, `%` or empty; a per cent keeps its number: 7.3% is 7.3
 
 
 class SeveralUnits(_Note):
@@ -133,8 +129,7 @@ class SeveralUnits(_Note):
     kind: Literal["several_units"] = "several_units"
     column: str
     units: tuple[str, ...]  # currency or `%`; empty for amounts without one
-    # Unit to the first file that holds it, where the source has several.
-    files: dict[str, str] = Field({})
+    files: dict[str, str] = Field({})  # unit to the first file that holds it, if several
 
 
 ReadingNote = Annotated[

@@ -57,18 +57,14 @@ class Snapshot(Record):
     # start, end: least and greatest time in the time column; None without one.
     start: datetime | None = None
     end: datetime | None = None
-    # What was assumed while reading, one sentence each, with where to change it.
-    assumptions: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()  # while reading, a sentence each, with where to change it
     findings: tuple[ReadingNote, ...] = ()  # what else was found while reading, as values
-    # Column to how its text was written, where not as plain numbers or times.
-    written: dict[str, str] = {}
+    written: dict[str, str] = {}  # column to how its text was written, if not plainly
     memory_bytes: int = 0  # size of the table in memory, in bytes
-    # NumPy file with each row's place in what was read, from 0; empty where none was left out.
-    places: str = ""
+    places: str = ""  # NumPy file with each row's place in what was read, if some left out
     file_digest: str = ""  # SHA-256 of the Arrow file
     cached: bool = False  # whether it was reused from an earlier run
-    # Arrow's schema of what a feature function was given, in base64; empty without one.
-    given: str = ""
+    given: str = ""  # Arrow's schema of what a feature function was given, in base64
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -82,13 +78,11 @@ class Schema(Record):
     target: str
     task: Task
     features: dict[str, Kind]  # feature column to kind, in table order
-    # Class labels as text, in the order of the model's `classes_`; empty for numbers.
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()  # labels as text in the order of `classes_`; empty for numbers
     positive: str | None = None  # the label (as text) whose probability is scored in a binary task
     time_column: str | None = None
     id_columns: tuple[str, ...] = ()
-    # Columns that are read for evaluation only: excluded, and named to judge or report by.
-    aside: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()  # read for evaluation only: excluded, but named to judge by
     dropped: dict[str, str] = {}  # column that is no feature to the reason why
     leaks: dict[str, str] = {}  # features that look like leaks, with a sentence of explanation
     assumptions: tuple[str, ...] = ()
@@ -97,12 +91,9 @@ class Schema(Record):
     # what is ranked.
     group: str | None = None
     item: str | None = None
-    # Of a ranking: the target's values in order; a value's place among them is its grade.
-    grades: tuple[float, ...] = ()
-    # Of a ranking: the least value of the target that counts as relevant.
-    relevant: float | None = None
-    # Estimators and metrics of the running pipeline file; never stored with a version.
-    own: OwnCode | None = None
+    grades: tuple[float, ...] = ()  # of a ranking: the target's values; a place is a grade
+    relevant: float | None = None  # of a ranking: the least value that counts as relevant
+    own: OwnCode | None = None  # of the running pipeline file; never stored with a version
 
     def running(self, own: OwnCode | None) -> Schema:
         """Return it with `own` as what may be imported."""
@@ -116,8 +107,7 @@ class Split(Record):
     # `time`.
     train_path: str
     holdout_path: str
-    # `time` (newest rows held out) or `hash` (stable hash of the id or the content).
-    rule: Literal["time", "hash"]
+    rule: Literal["time", "hash"]  # newest rows held out, or a stable hash of id or content
     holdout: float  # share of rows held out, a fraction
     n_train: int
     n_holdout: int
@@ -138,16 +128,12 @@ class Recipe(Record):
 
     schema_version: Literal[1] = 1  # of this record; a later one is not read
     family: str  # the candidate, or `baseline` or `ensemble`
-    # Hyperparameters that tuning chose; empty where the candidate's own were kept.
-    settings: dict[str, str | int | float] = {}
+    settings: dict[str, str | int | float] = {}  # tuning's; empty: the candidate's own
     # Rounds or epochs of an iterative learner.
     iterations: int | None = Field(None, ge=1, le=1_000_000)
-    # Rows that the settings were chosen for, by which steps are sized.
-    rows: int | None = Field(None, ge=1)
-    # `mae` where the learner minimises the absolute error; empty: its usual loss.
-    objective: Literal["", "mae"] = ""
-    # Calibration and rule of decision, as `Adjustment` of postprocessing writes them.
-    adjustment: dict[str, JsonValue] = {}
+    rows: int | None = Field(None, ge=1)  # for which the settings were chosen; they size steps
+    objective: Literal["", "mae"] = ""  # the learner's, where it minimises absolute errors
+    adjustment: dict[str, JsonValue] = {}  # as `Adjustment` of postprocessing writes it
     # members, weights: of an ensemble.
     members: tuple[Recipe, ...] = ()
     weights: tuple[float, ...] = ()
@@ -179,8 +165,7 @@ class Prepared(Record):
     fit_key: str
     folder: str  # where the fits are kept
     refit: bool  # whether a promoted challenger is fitted once more on the whole window
-    # Whether candidates are searched, or a version's recipe is fitted.
-    mode: TrainingMode = TrainingMode()
+    mode: TrainingMode = TrainingMode()  # whether it searches, or fits a version's recipe
 
 
 class ContractResult(Record):
@@ -194,10 +179,8 @@ class ContractResult(Record):
     page: str = ""
     seconds: float = 0.0
     cached: bool = False
-    # Whether the table as a whole is at fault, so that none of its rows can be scored.
-    whole: bool = False
-    # Rows at fault; their positions are in the `.npy` file `faults` of digest `faults_digest`.
-    aside: int = 0
+    whole: bool = False  # whether the table as a whole is at fault: no row can be scored
+    aside: int = 0  # rows at fault; the `.npy` file `faults` has their positions
     faults: str = ""
     faults_digest: str = ""
     lacking: tuple[str, ...] = ()  # columns that some of the files read lack
@@ -247,15 +230,11 @@ class Trial(Record):
     """One set of hyperparameters tried in validation; the first is the untuned one."""
 
     number: int
-    # Hyperparameter to value; of the untuned trial what its settings came to.
-    params: dict[str, str | int | float] = {}
+    params: dict[str, str | int | float] = {}  # of the untuned trial what its settings came to
     state: Literal["complete", "pruned", "failed"]
-    # Mean of the metric over the folds it reached; None where it has none.
-    score: float | None = None
-    # The metric on each fold reached, in the order of the folds; None where it is not defined.
-    scores: tuple[float | None, ...] = ()
-    # The metric of a fit on fewer rows that came before the folds; None without one.
-    first: float | None = None
+    score: float | None = None  # mean of the metric over the folds it reached
+    scores: tuple[float | None, ...] = ()  # the metric on each fold reached; None if undefined
+    first: float | None = None  # the metric of a fit on fewer rows before the folds
     seconds: float = 0.0
     rows: int = 0  # training rows of its largest fit
     iterations: tuple[int, ...] = ()  # of an iterative learner, for each fold
@@ -295,12 +274,10 @@ class CandidateResult(Record):
     cv_mean: float | None = None
     cv_std: float | None = None
     cv_folds: int = 0
-    # The metric on each fold; None where it is not defined.
-    cv_scores: tuple[float | None, ...] = ()
+    cv_scores: tuple[float | None, ...] = ()  # the metric on each fold; None if undefined
     fit_seconds: float | None = None  # seconds of the fit on all training rows, encoding excluded
     predict_seconds: float | None = None  # seconds to predict the holdout, encoding included
-    # Training rows used; fewer than there are when the candidate states a limit.
-    rows_fitted: int = 0
+    rows_fitted: int = 0  # training rows used; fewer where the candidate states a limit
     model_bytes: int = 0
     model_path: str = ""  # the skops file of the whole fitted sklearn Pipeline
     # `.npz` with `predicted` and, for classification, `probability` of shape (n_holdout,
@@ -311,18 +288,14 @@ class CandidateResult(Record):
     # Metric name to its value per iteration of an iterative learner, `training_…` on rows that are
     # learnt from and `validation_…` on rows set aside.
     curves: dict[str, tuple[float, ...]] = {}
-    # Which fit the curves are of, in words; empty where it is the one on all training rows.
-    curves_of: str = ""
-    # Feature to its share of the model's own importance, where the model has one.
-    importance: dict[str, float] = {}
+    curves_of: str = ""  # the fit that the curves are of; empty: that on all training rows
+    importance: dict[str, float] = {}  # feature to its share of the model's own, if any
     notes: tuple[str, ...] = ()
     # Notes on how requested options were applied: of `tuning`, the `mixture`, what is `calibrated`,
     # and what `decides`.
     asked: dict[str, tuple[str, ...]] = {}
-    # What tuning tried, in the order of the numbers; empty without tuning.
-    trials: tuple[Trial, ...] = ()
-    # How the rounds of an iterative learner were chosen; None of other candidates.
-    rounds: Rounds | None = None
+    trials: tuple[Trial, ...] = ()  # what tuning tried, in the order of numbers
+    rounds: Rounds | None = None  # of an iterative learner: how they were chosen
     out_of_time: bool = False  # whether it was skipped because the time budget was used up
     digests: dict[str, str] = {}  # file of its folder to SHA-256; reuse compares them
     cached: bool = False
@@ -378,8 +351,7 @@ class Assessment(Record):
     evaluations: tuple[Evaluation, ...]
     leaderboard: tuple[LeaderboardRow, ...]
     challenger: str
-    # Candidates that were not fitted because the time budget was used up.
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()  # candidates not fitted within the time budget
 
     def of(self, candidate: str) -> Evaluation:
         """Return the evaluation of `candidate`."""
@@ -418,8 +390,7 @@ class Figures(Record):
     """The figures of a training, in the order of the report."""
 
     pictures: tuple[Picture, ...] = ()
-    # Source column to what the metric loses when it is shuffled, the greatest first.
-    importance: dict[str, float] = {}
+    importance: dict[str, float] = {}  # column to the metric's loss when shuffled, falling
     of_candidates: dict[str, dict[str, str]] = {}  # fitted candidate to figure name to SVG file
 
 
@@ -451,8 +422,7 @@ class GateEvidence(Record):
     baseline_difference: float | None
     baseline_low: float | None
     baseline_high: float | None
-    # The smallest difference that the interval could have distinguished from zero.
-    detectable: float | None = None
+    detectable: float | None = None  # the smallest difference that could have been seen
     latency_ms_per_1k: float | None = None
     model_bytes: int | None = None
     # blocks, blocks_of: how many units were drawn together, and what they are.
@@ -462,8 +432,7 @@ class GateEvidence(Record):
     # Whether the champion was fitted again up to the challenger's newest row, since the registered
     # one was trained on newer rows.
     equal_age: bool = False
-    # What the folds of the training show of the two recipes; None where they do not.
-    recipes: RecipeGain | None = None
+    recipes: RecipeGain | None = None  # what the training's folds show of the two recipes
     # By how much a refit's log loss is lower than the champion's, with its interval; None where
     # there are no probabilities, or where the log loss is the metric.
     log_loss: tuple[float, float, float] | None = None
@@ -474,8 +443,7 @@ class RefitGain(Record):
 
     gain: float
     error: float  # standard error of the gain
-    # Time of the newest row that it was judged on; None where it is not known.
-    until: datetime | None = None
+    until: datetime | None = None  # time of the newest row it was judged on
 
 
 class Verdict(Record):
@@ -491,8 +459,7 @@ class Verdict(Record):
     confidence: float = 0.95
     champion_version: str | None = None
     evidence: GateEvidence | None = None
-    # Candidates that were not compared because the time budget was used up.
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()  # candidates not compared for want of time
     # How much worse than the champion the challenger may be, in units of the metric; None where it
     # has to be better.
     margin: float | None = None

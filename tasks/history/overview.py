@@ -59,26 +59,22 @@ class PipelineHealth(Record):
     age_days: float | None = None  # since the champion began to score, in days
     last: dict[str, LastRun] = Field({})
     drift: DriftNow | None = None
-    # Of the newest window for which anything is known; realised where labels are mature.
-    performance: Performance | None = None
+    performance: Performance | None = None  # of the newest window of which anything is known
     # gain, weighed: the champion's last measured gain of retraining, and its conclusion.
     gain: Gain | None = None
     weighed: GainAnswer = ""
     next_runs: dict[str, datetime] = Field({})  # flow to when its schedule runs it next, in UTC
     timezone: str = "UTC"
     stores: dict[str, int] = Field({})  # store to its size in bytes
-    # The last decisions, newest first; scorings and quiet windows are not among them.
-    latest: tuple[Decision, ...] = ()
+    latest: tuple[Decision, ...] = ()  # the last decisions, newest first; no quiet windows
     # waiting, waiting_command: rows that broke their contract, were set aside and were not scored
     # since; what scores the oldest file of them; waiting_rules: what they broke.
     waiting: int = 0
     waiting_rules: tuple[str, ...] = ()
     waiting_command: str = ""
-    # The training that an alarm requested and that has no outcome yet.
-    asked: AskedTraining | None = None
+    asked: AskedTraining | None = None  # requested by an alarm, without an outcome yet
     state: str = ""
-    # What is wrong with the pipeline's file, where its last valid version is in use.
-    fault: str = ""
+    fault: str = ""  # what is wrong with the file whose last valid version is in use
     next_command: str = ""  # what a person does next
 
     def answer(self) -> dict[str, object]:

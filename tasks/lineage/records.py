@@ -36,8 +36,7 @@ class Known:
 
     pipeline: Pipeline
     version: str
-    # Those about the version and those that share a correlation with it, oldest first.
-    decisions: tuple[Decision, ...]
+    decisions: tuple[Decision, ...]  # about the version or of its correlation, oldest first
     outcome: TrainingOutcome | None = None
     registered: ModelVersion | None = None
 

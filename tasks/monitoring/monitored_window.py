@@ -10,8 +10,7 @@ class Look(Record):
     """One window that a pass looks at, and why."""
 
     champion: ModelVersion
-    # None for a pipeline without a time column: all rows to score are looked at.
-    window: Window | None
+    window: Window | None  # None for a pipeline without a time column: all rows to score
     cause: Cause
     notes: tuple[str, ...] = ()  # what a person should know about the choice
     # Whether the pass ends with it: then earlier windows are restated where labels have arrived

@@ -25,12 +25,9 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 class DatabaseSource:
     """The source section for a database."""
 
-    # The section `source` while it is drafted; a secret stands in it as `${VARIABLE}`.
-    values: dict[str, Any]
-    # The URL as the file is to hold it: the path of a SQLite file starts at the folder.
-    written: str
-    # Name of the environment variable that has to hold the secret; empty without one.
-    variable: str = ""
+    values: dict[str, Any]  # section `source`, drafted; a secret stands in it as `${VARIABLE}`
+    written: str  # as the file is to hold it: SQLite's path starts at the folder
+    variable: str = ""  # the environment variable that has to hold the secret, if any
     # Variables with which the section is read while it is drafted.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 

@@ -99,8 +99,7 @@ class PredictionParts:
 
     snapshot: Snapshot
     columns: tuple[str, ...]
-    # Arrow files of predictions as `score_frame` gives them, in the order of the rows.
-    files: tuple[Path, ...]
+    files: tuple[Path, ...]  # Arrow files as `score_frame` gives them, in the rows' order
     counts: ScoringCounts
 
     def frames(self) -> Iterator[pd.DataFrame]:

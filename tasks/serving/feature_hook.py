@@ -24,8 +24,7 @@ class FeatureHook:
 
     name: str
     function: Features
-    # The columns of the source that it was given at the training, and how they were stored.
-    given: pa.Schema
+    given: pa.Schema  # the source's columns at the training, and how they were stored
 
     @classmethod
     def of(cls, pipeline: Pipeline, version: ModelVersion) -> FeatureHook | None:

@@ -93,8 +93,7 @@ class Column:
     name: str
     form: ColumnForm  # how a source stores it
     needed: bool = True  # whether a row without it is at fault; else its cell is null
-    # A code with leading zeros that the column has; numbers have lost theirs.
-    padded: str | None = None
+    padded: str | None = None  # a code with leading zeros that the column has, if any
 
     @cached_property
     def type(self) -> CellType:

@@ -47,12 +47,10 @@ class RowRules:
     """The rules of a contract that apply to single rows."""
 
     contract: Contract
-    # Columns of numbers, in the order of the rows of the matrix that `numbers_of` gives.
-    numbers: tuple[str, ...]
+    numbers: tuple[str, ...]  # columns of numbers, as in the matrix of `numbers_of`
     types: Mapping[str, CellType]
     ids: tuple[str, ...] = ()
-    # Names of the contract's rules that need a whole table; a scoring checks them.
-    unchecked: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()  # rules that need a whole table: a scoring checks them
     _low: Matrix = field(default_factory=lambda: np.empty((0, 1)))
     _high: Matrix = field(default_factory=lambda: np.empty((0, 1)))
     _zero: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 1), dtype=bool))

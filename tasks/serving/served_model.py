@@ -55,8 +55,7 @@ class Answer:
     columns: RequestColumns  # the rows that are predicted
     places: list[int]  # where they stand in the request
     predicted: NDArray[Any]  # labels or values, shape (n_answered,)
-    # Shape (n_answered, n_classes) in the order of the schema's classes; None for numbers.
-    probability: NDArray[np.float64] | None
+    probability: NDArray[np.float64] | None  # (n_answered, n_classes); None for numbers
     rank: NDArray[np.int64] | None  # of a ranking: the place in the group, from 1 on
     faults: Mapping[int, list[Fault]]  # row of the request to why it has no prediction
     warnings: tuple[Broken, ...]  # rules of severity `warning` that rows broke
@@ -76,8 +75,7 @@ class ServedModel:
     contract_digest: str  # of the contract whose rules are applied; empty without one
     pipeline: Any
     encoder: RowEncoder | None  # None where rows go through a frame, as in a scoring
-    # The person's function that makes features; None where all are sent.
-    hook: FeatureHook | None = None
+    hook: FeatureHook | None = None  # the person's function that makes features, if any
 
     @cached_property
     def facts(self) -> str:

@@ -23,8 +23,7 @@ class MlflowPages(Record):
     run: str  # its run
     compare: str  # its candidates side by side; empty where there are none
     table: str  # the candidates of every training, the best first
-    # The command that starts a server at the address of these pages; empty where one runs.
-    server: str = ""
+    server: str = ""  # the command that starts a server of these pages, if none runs
 
 
 def pages_of(

@@ -32,8 +32,7 @@ class Moved:
     """Findings of one window."""
 
     window: str = ""
-    # The columns that moved most, cleaned and with figures where there are some.
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # the columns that moved most, with figures if there are any
     # drifted, columns: features that drifted, and all features looked at; 0 where that is not
     # known.
     drifted: int = 0

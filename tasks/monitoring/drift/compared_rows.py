@@ -18,8 +18,7 @@ class Side:
     """Rows of the reference or of a window."""
 
     frame: pd.DataFrame
-    # Shape (n_rows,), UTC without a zone; None where rows have no time.
-    times: NDArray[np.datetime64] | None = None
+    times: NDArray[np.datetime64] | None = None  # shape (n_rows,), UTC without a zone
 
     def capped(self, most: int = MOST_ROWS) -> Side:
         """Return at most so many of the rows, drawn alike each time, in the order of time."""

@@ -31,8 +31,7 @@ class Found(NamedTuple):
     distance: float
     p_value: float  # of the two-sample test
     noise: float  # mean distance between two samples of one distribution of these sizes
-    # Value that such a distance exceeds with the small probability given by the caller.
-    critical: float
+    critical: float  # exceeded by such a distance with the caller's small probability
 
 
 def ks(

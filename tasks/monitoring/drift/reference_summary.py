@@ -36,8 +36,7 @@ class Reference:
     cells_per_block: int  # how many cells make a block of the monitored length
     length: float  # the monitored length in seconds
     source: str = ""  # what it was made of, so that another training's is not taken for it
-    # When the first cell begins, seconds since 1970 in UTC; None without times.
-    start: float | None = None
+    start: float | None = None  # of the first cell, seconds since 1970 in UTC; None: no times
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,7 @@ class Measured:
 class Ordinary:
     """The ordinary range of a metric in a window, as the reference shows it."""
 
-    # Predictive distribution on `scale` of a new window's metric, without its own sampling noise.
-    effects: RandomEffects
+    effects: RandomEffects  # of a new window's metric on `scale`, without sampling noise
     blocks: int  # blocks of the window's length that the reference holds
     # low, high: least and greatest metric of the blocks.
     low: float

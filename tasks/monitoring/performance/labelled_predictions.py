@@ -28,17 +28,13 @@ class Answers:
     # is none of them or not known; values of a regression, not a number where not known.
     truth: NDArray[Any]
     predicted: NDArray[Any]
-    # Shape (rows, n_classes); None for a regression and where none was kept.
-    probability: Floats | None
+    probability: Floats | None  # shape (rows, n_classes); None for a regression, or if not kept
     times: NDArray[np.datetime64] | None  # UTC without a zone, NaT where unknown; None without any
     labelled: Mask  # rows whose label is known
-    # Rows left out because their prediction or probability is absent or not finite.
-    unusable: int = 0
+    unusable: int = 0  # rows without a finite prediction or probability
     strange: int = 0  # rows left unlabelled because their label is none of the classes
-    # Which rows are ranked together; None where the task is no ranking.
-    queries: RankingGroups | None = None
-    # What was predicted from, a row each; None where that is not known.
-    features: pd.DataFrame | None = None
+    queries: RankingGroups | None = None  # which rows are ranked together, if any
+    features: pd.DataFrame | None = None  # what was predicted from, a row each, if known
 
     @property
     def rows(self) -> int:

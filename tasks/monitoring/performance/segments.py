@@ -44,8 +44,7 @@ class Scored:
     """Labelled rows and, for each column that makes segments, the value of every row."""
 
     answers: Answers
-    # Column to values as text, shape (n_rows,); empty where a row has none.
-    values: Mapping[str, Texts]
+    values: Mapping[str, Texts]  # column to texts, shape (n_rows,); empty where a row has none
 
 
 def judge_segments(

@@ -35,11 +35,9 @@ class ServedColumns(Record):
 
     target: str
     task: Task
-    # Feature to how it was stored at the training, in the model's order.
-    columns: dict[str, ColumnForm]
+    columns: dict[str, ColumnForm]  # feature to its storage at the training, in model order
     classes: tuple[str, ...] = ()
-    # Feature whose codes have leading zeros to one of them; a number has lost them.
-    padded: dict[str, str] = Field({})
+    padded: dict[str, str] = Field({})  # feature to a code of it with leading zeros
 
     @property
     def methods(self) -> tuple[str, ...]:

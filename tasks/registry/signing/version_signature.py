@@ -40,8 +40,7 @@ class Manifest(Record):
     version: str
     run_id: str
     files: dict[str, str]  # path in the version's folder to SHA-256; the folder holds no other file
-    # Tag to SHA-256 of its value: data, pipeline and contract digest, columns, recipe, holdout.
-    tags: dict[str, str]
+    tags: dict[str, str]  # tag to SHA-256 of its value: digests, columns, recipe, holdout
 
 
 def signature_of(version: ModelVersion, files: Mapping[str, str]) -> str:

@@ -60,13 +60,10 @@ class Separation:
     """Separation of a window's rows from the reference's."""
 
     auc: float  # cross-fitted area under the ROC curve, 0.5 where they cannot be separated
-    # Of a permutation of pieces of time (of rows, without times) between window and reference.
-    p_value: float
+    p_value: float  # of permuting pieces of time (rows, without times) between both
     deviation: float  # standard deviation of the AUC where nothing differs
-    # Share of the window's rows that are at least ten times as frequent as in the reference.
-    sparse: float
-    # Column to its share of the classifier's gain, the greatest first, from 5 % on.
-    columns: dict[str, float]
+    sparse: float  # share of the window's rows ten times as frequent as before
+    columns: dict[str, float]  # column to its share of the gain from 5 % on, falling
 
 
 def separate(

@@ -59,10 +59,8 @@ class Evidence:
     """Input of the measures of harm, beside the summary of the reference."""
 
     sample: Side  # rows of the training, evenly spread over it, with all that a prediction needs
-    # Of the window's rows in UTC, shape (n_rows,); None without times.
-    times: NDArray[np.datetime64] | None = None
-    # Rows to scores, as the predictions that are compared; None where there is no model.
-    predict: Predict | None = None
+    times: NDArray[np.datetime64] | None = None  # of the window's rows in UTC, shape (n_rows,)
+    predict: Predict | None = None  # rows to scores, as the predictions compared; None: no model
     # The same measures in blocks of the reference.
     blocks: OrdinaryBlocks = field(default_factory=OrdinaryBlocks)
 
@@ -75,8 +73,7 @@ class Predictions:
     reference: NDArray[np.generic]
     times: NDArray[np.datetime64] | None
     p_value: float  # of the test that both are drawn alike
-    # When the window begins, so that it is compared with its season; None where not known.
-    begins: np.datetime64 | None = None
+    begins: np.datetime64 | None = None  # start of the window, for its season, if known
 
 
 def harm_of(
