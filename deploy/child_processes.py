@@ -127,8 +127,7 @@ def _collect(pid: int) -> None:
 class Activity:
     """Work that a process had done at a moment."""
 
-    # at, cpu: monotonic time, and processor time of its own, seconds.
-    at: float
+    at: float  # at, cpu: monotonic and own processor time, in seconds
     cpu: float
     waits_for_disk: bool  # whether it is stopped by the disk rather than by itself
     written: int  # bytes of its log

@@ -145,9 +145,7 @@ class ScoringOutcome(Record):
     unseen: dict[str, int] = Field({})
     contract_warnings: int = 0
     contract_page: str = ""
-    # ledger_new, ledger_known: rows whose prediction the ledger did not have, and rows whose
-    # earlier one it keeps.
-    ledger_new: int = 0
+    ledger_new: int = 0  # the ledger had no prediction of; `ledger_known`: earlier kept
     ledger_known: int = 0
     quarantined: SetAside | None = None  # rows that broke their contract and were not scored
     findings: tuple[ReadingNote, ...] = ()
@@ -177,8 +175,7 @@ class SeenWindow(Record):
     alarm: bool
     stopped: bool = False  # its rows broke their contract, and nothing was measured
     enough: bool = False  # whether it had rows enough for a judgement
-    # score, limit: of drift: the family's statistic and the value above which it is an alarm.
-    score: float | None = None
+    score: float | None = None  # score, limit: the family's statistic of drift, and its limit
     limit: float | None = None
     drifted: tuple[str, ...] = ()
     performance: Performance | None = None  # as this pass stated it; a later one may restate it
@@ -212,8 +209,7 @@ class MonitoringOutcome(Record):
     decision: PolicyDecision  # what the policy made of it
     stopped: bool = False  # the rows of this window broke their contract
     windows: tuple[SeenWindow, ...] = ()  # all windows of the pass, oldest first, this one the last
-    # waiting, empty: windows left for the next pass, and windows without rows.
-    waiting: int = 0
+    waiting: int = 0  # waiting, empty: windows for the next pass, and those without rows
     empty: int = 0
     alarmed: bool = False  # whether the pass found something that no earlier alarm reported
     cause: Cause | None = None  # of the training that is requested; None without a call
@@ -320,8 +316,7 @@ class RuleDifference(Record):
 
     rule: str
     severity: Severity
-    # limit, observed, proposed: in words; nothing is proposed where a person must decide.
-    limit: str
+    limit: str  # limit, observed, proposed: in words; a person decides where nothing is proposed
     observed: str
     proposed: str = ""
 

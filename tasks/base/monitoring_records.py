@@ -177,9 +177,7 @@ class HarmFinding(Record):
     """One measure of whether a window could hurt."""
 
     measure: HarmMeasure
-    # value, limit: in the measure's own unit; above the limit it counts, where chance does not
-    # explain it.
-    value: float
+    value: float  # value, limit: in the measure's unit; beyond it, it counts if not by chance
     limit: float
     p_value: float | None = None  # None where it is not tested
     found: bool = False  # whether it counts
@@ -229,19 +227,14 @@ class ColumnFinding(Record):
     role: Literal["feature", "prediction", "new"] = "feature"
     method: str = ""  # the statistic's name; fixed per kind of column, whatever the sample's size
     statistic: float | None = None  # distance of reference and window, 0 to 1; None if undefined
-    # Operating threshold of the statistic for windows of this size, from the reference's own
-    # history.
-    threshold: float | None = None
+    threshold: float | None = None  # the statistic's operating one for windows of this size
     p_value: float | None = None  # of the two-sample test, Benjamini–Hochberg over columns
     drifted: bool = False  # statistic above its threshold, and the corrected test rejects
-    # missing, missing_reference: share of nulls, a fraction.
-    missing: float | None = None
+    missing: float | None = None  # missing, missing_reference: share of nulls, a fraction
     missing_reference: float | None = None
     unseen: int = 0  # rows whose category the reference does not have
     importance: float | None = None  # the metric's loss when it is shuffled; None if not known
-    # Mean change of the predictions that its shift alone brings, in their standard deviations; None
-    # where it was not measured.
-    effect: float | None = None
+    effect: float | None = None  # mean change of predictions by it alone, in their deviations
     moving: bool = False  # whether time itself moves it, as a date: judged by its effect
     notes: tuple[str, ...] = ()  # what is odd about it (all null, constant, new), for a person
 
@@ -253,8 +246,7 @@ class DriftResult(Record):
     reference_rows: int
     enough: bool  # whether the rows are enough for a judgement; without, no drift
     alarm: bool  # whether the window as a whole is unusual, at the stated false-alarm rate
-    # score, limit: the family's statistic and the value above which the window is unusual.
-    score: float | None = None
+    score: float | None = None  # score, limit: the family's statistic; beyond it, unusual
     limit: float | None = None
     false_alarms: float
     columns: tuple[ColumnFinding, ...] = ()
@@ -294,9 +286,7 @@ class Performance(Record):
     realised: MetricValue | None = None  # of the predictions made, where labels have arrived
     estimated: MetricValue | None = None  # without labels; blind to a changed concept
     reference: MetricValue | None = None  # the same metric on the version's holdout
-    # Realised (else estimated) performance is worse than the reference beyond both the interval and
-    # the reference's own variation between windows.
-    worse: bool = False
+    worse: bool = False  # realised (else estimated) beyond both interval and usual variation
     limit: float | None = None  # beyond which the metric counts as worse; None if not judged
     segments: tuple[SegmentPerformance, ...] = ()  # of those the file names, if labelled
     sentence: str = ""
@@ -314,8 +304,7 @@ class WindowDifference(Record):
 class AgedGain(Record):
     """Result of one measurement of how the champion ages."""
 
-    # gain, error: of the refreshed model over the champion, and its standard error.
-    gain: float
+    gain: float  # gain, error: of the refreshed model over the champion, standard error
     error: float
     ahead: timedelta  # how much newer the refreshed model's newest row was
 
@@ -341,8 +330,7 @@ class Gain(Record):
     low: float | None = None
     high: float | None = None
     confidence: float = 0.9
-    # refreshed, champion: the metric of either model.
-    refreshed: float | None = None
+    refreshed: float | None = None  # refreshed, champion: the metric of either model
     champion: float | None = None
     # Least gain that would matter, in units of the metric: see
     # `tasks.monitoring.performance.gain.material`.
@@ -358,9 +346,7 @@ class Gain(Record):
     rows_expected: int = 0  # rows until the next look
     boundary: datetime | None = None
     family: str = ""
-    # rows_fitted, rows_available: training rows used and there; fewer are used where the cost is
-    # bounded.
-    rows_fitted: int = 0
+    rows_fitted: int = 0  # rows_fitted, rows_available: of training rows; fewer to bound cost
     rows_available: int = 0
     seconds: float = 0.0
     skipped: GainSkipped = ""  # why nothing was measured; empty where it was
@@ -402,7 +388,5 @@ class PolicyDecision(Record):
     sentence: str = ""
     gain: Gain | None = None  # what the decision rests on; None where it rests on none
     weighed: GainAnswer = ""  # the conclusion from that measurement
-    # training, training_reason: when it trains: whether candidates are searched or the champion is
-    # refitted, and why.
-    training: TrainingKind = "search"
+    training: TrainingKind = "search"  # training, training_reason: when it trains: which, and why
     training_reason: str = ""

@@ -35,8 +35,7 @@ class Pipeline:
 
     config: PipelineConfig  # the file's values
     document: Document
-    # path, base, root: the file, its folder, and the folder that relative paths may not leave.
-    path: Path
+    path: Path  # path, base, root: the file, its folder, the folder that paths may not leave
     base: Path
     root: Path
     state: Path  # where everything that keepfit keeps of it lives

@@ -84,8 +84,7 @@ class ChangedColumns(_Note):
 
     kind: Literal["changed_columns"] = "changed_columns"
     files: tuple[str, ...]  # names of the files that differ in this way
-    # new, absent: columns that only they have, and those of the others that they lack.
-    new: tuple[str, ...]
+    new: tuple[str, ...]  # new, absent: what only they have, and what they lack
     absent: tuple[str, ...]
     renamed: dict[str, str] = Field({})  # absent column to the new one called nearly like it
 
@@ -117,8 +116,7 @@ class AmountsRead(_Note):
 
     kind: Literal["amounts_read"] = "amounts_read"
     column: str
-    # example, number: a cell and what was read.
-    example: str
+    example: str  # example, number: a cell and what was read
     number: float
     unit: str  # currency, `%` or empty; a per cent keeps its number: 7.3% is 7.3
 

@@ -54,8 +54,7 @@ class Snapshot(Record):
     digest: str  # SHA-256 of the content (names, kinds and values), 64 hex digits
     rows: int
     kinds: dict[str, Kind]  # column name to kind, for every column of the file
-    # start, end: least and greatest time in the time column; None without one.
-    start: datetime | None = None
+    start: datetime | None = None  # start, end: least and greatest time; None without times
     end: datetime | None = None
     assumptions: tuple[str, ...] = ()  # while reading, a sentence each, with where to change it
     findings: tuple[ReadingNote, ...] = ()  # what else was found while reading, as values
@@ -87,9 +86,7 @@ class Schema(Record):
     leaks: dict[str, str] = {}  # features that look like leaks, with a sentence of explanation
     assumptions: tuple[str, ...] = ()
     twins: tuple[LabelTwins, ...] = ()  # labels that may be one, spelled in several ways
-    # group, item: of a ranking: the column whose rows are ranked together, and the one that names
-    # what is ranked.
-    group: str | None = None
+    group: str | None = None  # group, item: of a ranking: what rows are ranked in, and what is
     item: str | None = None
     grades: tuple[float, ...] = ()  # of a ranking: the target's values; a place is a grade
     relevant: float | None = None  # of a ranking: the least value that counts as relevant
@@ -103,9 +100,7 @@ class Schema(Record):
 class Split(Record):
     """Rows for training and for the holdout, as positions in a snapshot."""
 
-    # train_path, holdout_path: `.npy` files of int64 row positions; in time order when the rule is
-    # `time`.
-    train_path: str
+    train_path: str  # train_path, holdout_path: `.npy` of int64 positions; in time order by rule `time`
     holdout_path: str
     rule: Literal["time", "hash"]  # newest rows held out, or a stable hash of id or content
     holdout: float  # share of rows held out, a fraction
@@ -134,8 +129,7 @@ class Recipe(Record):
     rows: int | None = Field(None, ge=1)  # for which the settings were chosen; they size steps
     objective: Literal["", "mae"] = ""  # the learner's, where it minimises absolute errors
     adjustment: dict[str, JsonValue] = {}  # as `Adjustment` of postprocessing writes it
-    # members, weights: of an ensemble.
-    members: tuple[Recipe, ...] = ()
+    members: tuple[Recipe, ...] = ()  # members, weights: of an ensemble
     weights: tuple[float, ...] = ()
 
 
@@ -144,13 +138,10 @@ class TrainingMode(Record):
 
     kind: TrainingKind = "search"
     reason: str = ""  # why it is the one or the other
-    # recipe_of, recipe: of a refit: the version whose recipe is fitted, and the recipe.
-    recipe_of: str | None = None
+    recipe_of: str | None = None  # recipe_of, recipe: of a refit: the version, and what is fitted
     recipe: Recipe | None = None
     obstacle: str = ""  # of a search in place of a refit: why the champion could not be refitted
-    # newer_rows, newer_needed: of a refit: labelled rows newer than the champion's, and how many a
-    # judgement needs.
-    newer_rows: int | None = None
+    newer_rows: int | None = None  # newer_rows, newer_needed: of a refit: labelled rows, and fewest
     newer_needed: int = 0
 
 
@@ -160,8 +151,7 @@ class Prepared(Record):
     roles: Schema  # which column plays which part
     split: Split
     metric: str
-    # key, fit_key: digest of all that decides the training, and of all that decides its fits.
-    key: str
+    key: str  # key, fit_key: digests of all that decides the training, and its fits
     fit_key: str
     folder: str  # where the fits are kept
     refit: bool  # whether a promoted challenger is fitted once more on the whole window
@@ -199,17 +189,14 @@ class ContractResult(Record):
 class SetAside(Record):
     """Rows that broke their contract, kept in a file instead of being scored."""
 
-    # rows, of: how many rows, of how many that were checked.
-    rows: int
+    rows: int  # rows, of: how many rows, of how many that were checked
     of: int
     whole: bool  # whether the delivery as a whole is at fault
     file: str  # Parquet, to be scored once the contract or the file is fixed
     digest: str  # of the rows' content
     contract_digest: str
     rules: tuple[RuleResult, ...] = ()  # what they broke
-    # accept_command, score_command: commands that accept the change into the contract, and that
-    # score the file.
-    accept_command: str = ""
+    accept_command: str = ""  # accept_command, score_command: accept the change; score the file
     score_command: str = ""
 
     @property
@@ -270,8 +257,7 @@ class CandidateResult(Record):
     candidate: str
     status: Literal["ok", "failed", "skipped"]
     reason: str = ""
-    # cv_mean, cv_std: mean and standard deviation of the metric over the validation folds.
-    cv_mean: float | None = None
+    cv_mean: float | None = None  # cv_mean, cv_std: of the metric over the validation folds
     cv_std: float | None = None
     cv_folds: int = 0
     cv_scores: tuple[float | None, ...] = ()  # the metric on each fold; None if undefined
@@ -397,9 +383,7 @@ class Figures(Record):
 class RecipeGain(Record):
     """Cross-validation comparison of the challenger's recipe with the champion's."""
 
-    # gain, error: out-of-fold gain in units of the metric, greater is better, and its standard
-    # error.
-    gain: float
+    gain: float  # gain, error: out of fold, in units of the metric, greater is better
     error: float
     rows: int  # rows that both recipes predicted out of fold
     candidates: int  # how many recipes the challenger was the best of
@@ -418,15 +402,13 @@ class GateEvidence(Record):
     difference: float | None
     low: float | None
     high: float | None
-    # baseline_difference, baseline_low, baseline_high: the same against the trivial baseline.
-    baseline_difference: float | None
+    baseline_difference: float | None  # baseline_difference, _low, _high: against the baseline
     baseline_low: float | None
     baseline_high: float | None
     detectable: float | None = None  # the smallest difference that could have been seen
     latency_ms_per_1k: float | None = None
     model_bytes: int | None = None
-    # blocks, blocks_of: how many units were drawn together, and what they are.
-    blocks: int | None = None
+    blocks: int | None = None  # blocks, blocks_of: how many units were drawn together, of what
     blocks_of: str = "blocks of time"
     challenger: str = ""
     # Whether the champion was fitted again up to the challenger's newest row, since the registered

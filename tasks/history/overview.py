@@ -52,16 +52,14 @@ class PipelineHealth(Record):
     """Health of one pipeline."""
 
     pipeline: str
-    # health, reason: one word, and what it rests on.
-    health: Health
+    health: Health  # health, reason: one word, and what it rests on
     reason: str
     champion: Champion | None
     age_days: float | None = None  # since the champion began to score, in days
     last: dict[str, LastRun] = Field({})
     drift: DriftNow | None = None
     performance: Performance | None = None  # of the newest window of which anything is known
-    # gain, weighed: the champion's last measured gain of retraining, and its conclusion.
-    gain: Gain | None = None
+    gain: Gain | None = None  # gain, weighed: of retraining as last measured; its conclusion
     weighed: GainAnswer = ""
     next_runs: dict[str, datetime] = Field({})  # flow to when its schedule runs it next, in UTC
     timezone: str = "UTC"

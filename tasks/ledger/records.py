@@ -38,8 +38,7 @@ class LabelsWritten(Record):
     """Result of writing a table of labels."""
 
     rows: int  # rows that have a label; a null is none
-    # new, changed: labels that were not there, and labels that stood there with another value.
-    new: int
+    new: int  # new, changed: labels that were not there, or had another value
     changed: int
     unpredicted: int = 0  # labels of rows that were never predicted; they are not kept
 

@@ -18,8 +18,7 @@ class Step:
 
     stage: str  # load, contract, split, fit, evaluate, gate, refit, register, report
     text: str  # what a person reads
-    # done, total: pieces of work of this stage finished and planned; 0 and 0 where it is one piece.
-    done: int = 0
+    done: int = 0  # done, total: pieces of this stage finished and planned; 0 and 0 of one
     total: int = 0
     seconds_left: float | None = None  # estimate to the end of the stage, where there is one
 

@@ -43,9 +43,7 @@ class RunningStack(Record):
 
     pid: int
     prefect_api: str  # address of Prefect's API, ending in `/api`
-    # prefect, mlflow, page: addresses of the pages of Prefect, MLflow and keepfit, without a final
-    # slash.
-    prefect: str
+    prefect: str  # prefect, mlflow, page: addresses of their pages without a final slash
     mlflow: str
     page: str
     predictions: str = ""  # address of the prediction server; empty where the stack has none

@@ -23,14 +23,12 @@ class Space:
     """One hyperparameter and where it is searched."""
 
     name: str
-    # low, high: both included.
-    low: float = 0.0
+    low: float = 0.0  # low, high: both included
     high: float = 0.0
     log: bool = False  # whether it is drawn evenly in its logarithm
     choices: tuple[Value, ...] = ()  # instead of an interval
     whole: bool = False  # whether it is a whole number
-    # least, most: what the model itself allows; a file may not go beyond.
-    least: float = 0.0
+    least: float = 0.0  # least, most: what the model allows; a file may not go beyond
     most: float = inf
     # Of target, where it is searched at all.
     kind: Literal["any", "classification", "regression"] = "any"

@@ -33,20 +33,15 @@ class Moved:
 
     window: str = ""
     names: tuple[str, ...] = ()  # the columns that moved most, with figures if there are any
-    # drifted, columns: features that drifted, and all features looked at; 0 where that is not
-    # known.
-    drifted: int = 0
+    drifted: int = 0  # drifted, columns: features that drifted, of how many; 0: not known
     columns: int = 0
     predictions: bool = False
     performance: Performance | None = None
-    # withheld, policy: why the policy trains nothing, as a word and as its sentence.
-    withheld: str = ""
+    withheld: str = ""  # withheld, policy: why nothing is trained: a word, a sentence
     policy: str = ""
     since: str = ""  # when it began, as a sentence
     others: tuple[Window, ...] = ()  # earlier windows that the same alarm reports, oldest first
-    # gain, weighed: the gain of retraining, and its verdict; None and empty where it was not
-    # measured.
-    gain: Gain | None = None
+    gain: Gain | None = None  # gain, weighed: of retraining, and its verdict, if measured
     weighed: GainAnswer = ""
     harm: str = ""  # why what moved could hurt, as a sentence; empty where it could not
 

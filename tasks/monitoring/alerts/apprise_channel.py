@@ -52,8 +52,7 @@ _SIGNS = (
 class Delivery(Record):
     """Delivery of a message."""
 
-    # sent, failed: channels that took it, and that did not.
-    sent: int
+    sent: int  # sent, failed: channels that took it, and that did not
     failed: int
     reasons: tuple[str, ...] = ()  # why, a sentence for each failed channel, without its secrets
 

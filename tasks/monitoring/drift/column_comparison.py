@@ -40,8 +40,7 @@ class Compared:
 
     parts: tuple[Part, ...] = ()  # distances that are defined; none where one side has no rows
     p_value: float = 1.0  # of the column, not yet corrected for the number of columns
-    # missing, missing_reference: shares of nulls; None where there are no rows.
-    missing: float | None = None
+    missing: float | None = None  # missing, missing_reference: shares of nulls; None without rows
     missing_reference: float | None = None
     unseen: int = 0  # rows whose level the reference does not have
     notes: tuple[str, ...] = ()

@@ -33,16 +33,14 @@ class Summary:
     """One column of the reference."""
 
     kind: Kind
-    # rows, nulls: all rows, and those without a value.
-    rows: int
+    rows: int  # rows, nulls: all rows, and those without a value
     nulls: int
     # points, at_most: ascending values and the rows at most each, shape (n_points,); empty for
     # levels.
     points: Floats = field(default_factory=lambda: _NO_FLOATS)
     at_most: Counts = field(default_factory=lambda: _NO_COUNTS)
     exact: bool = True  # whether `points` are all values
-    # levels, counts: levels and their rows, the most frequent first; empty for numbers.
-    levels: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()  # levels, counts: the most frequent first; empty for numbers
     counts: Counts = field(default_factory=lambda: _NO_COUNTS)
     told: int = 0  # how many of the levels have counts of their own; the others are only known
     complete: bool = True  # whether `levels` are all levels

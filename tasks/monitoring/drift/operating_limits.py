@@ -62,8 +62,7 @@ class Limit:
     """The ordinary distances of one part of a column: `value`, `peak`, `unseen` or `nulls`."""
 
     part: str
-    # centre, spread: of its blocks on the scale of log odds; the spread is that of one more block.
-    centre: float
+    centre: float  # centre, spread: of its blocks, in log odds; of one more block
     spread: float
     noise: float  # mean distance that chance alone gives a block
 

@@ -38,8 +38,7 @@ class EndedRun(Record):
     flow: str
     # `late` is a scheduled run that did not start in time.
     kind: Literal["failed", "crashed", "cancelled", "late"]
-    # state, message: name and message of its state.
-    state: str
+    state: str  # state, message: name and message of its state
     message: str = ""
     correlation: str = ""
     began: bool = True  # whether it had started

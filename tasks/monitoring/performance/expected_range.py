@@ -56,8 +56,7 @@ class Ordinary:
 
     effects: RandomEffects  # of a new window's metric on `scale`, without sampling noise
     blocks: int  # blocks of the window's length that the reference holds
-    # low, high: least and greatest metric of the blocks.
-    low: float
+    low: float  # low, high: least and greatest metric of the blocks
     high: float
     scale: Scale
 

@@ -50,8 +50,7 @@ class Bounds:
     """Values of a column in the training rows."""
 
     kind: Kind
-    # low, high: between them lie the numbers that were learned from.
-    low: float = -math.inf
+    low: float = -math.inf  # low, high: between them lie the numbers learned from
     high: float = math.inf
     levels: frozenset[str] | None = None  # None where not all are known, and for numbers
     nulls: bool = True  # whether there were nulls to learn from

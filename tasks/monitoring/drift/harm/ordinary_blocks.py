@@ -38,8 +38,7 @@ class OrdinaryBlocks:
     """The measures of harm of each block, the oldest first, shape (n_blocks,) each."""
 
     auc: tuple[float, ...] = ()  # of the domain classifier
-    # sparse, outside: shares of rows.
-    sparse: tuple[float, ...] = ()
+    sparse: tuple[float, ...] = ()  # sparse, outside: shares of rows
     outside: tuple[float, ...] = ()
 
     @property

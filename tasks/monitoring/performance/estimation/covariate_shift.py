@@ -48,8 +48,7 @@ class Covariates:
 class CovariateShift:
     """Features of rows that are judged and of the reference's, in their order."""
 
-    # window, reference: None where they are not known: nothing is weighted then.
-    window: pd.DataFrame | None
+    window: pd.DataFrame | None  # window, reference: None if not known; nothing is weighted then
     reference: pd.DataFrame | None
     covariates: Covariates
 

@@ -81,8 +81,7 @@ class OwnError:
     """Distributions of errors on a scale, and their distance in time from the rows learned from."""
 
     scale: Scale
-    # effects, constant: of the estimates, and of the metric of older rows.
-    effects: RandomEffects
+    effects: RandomEffects  # effects, constant: of the estimates; of older rows' metric
     constant: RandomEffects
     lag: float  # seconds, on average; 0 without times
     missed: Missed
