@@ -100,7 +100,7 @@ class Schema(Record):
 class Split(Record):
     """Rows for training and for the holdout, as positions in a snapshot."""
 
-    train_path: str  # train_path, holdout_path: `.npy` of int64 positions; in time order by rule `time`
+    train_path: str  # train_path, holdout_path: `.npy` of int64 positions, by time if `rule` is
     holdout_path: str
     rule: Literal["time", "hash"]  # newest rows held out, or a stable hash of id or content
     holdout: float  # share of rows held out, a fraction
