@@ -1,7 +1,4 @@
-"""Event → action: an alarm starts the training, a failed or silent run is reported.
-
-Prefect's server carries them out, so they outlive every process of keepfit.
-"""
+"""Event → action on Prefect's server, which outlives keepfit: an alarm trains, failures alert."""
 
 from __future__ import annotations
 

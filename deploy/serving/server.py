@@ -1,7 +1,4 @@
-"""`keepfit serve`: the prediction server of some pipelines, until a signal ends it.
-
-`python -m deploy.serving.server DESCRIPTOR PARENT FILE…` is the same as a part of the stack.
-"""
+"""`keepfit serve`, and the stack's `python -m … DESCRIPTOR PARENT FILE…`: the prediction server."""
 
 from __future__ import annotations
 

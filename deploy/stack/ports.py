@@ -1,8 +1,4 @@
-"""Ports on loopback, held from before the first server starts until the stack ends.
-
-A held socket listens already, so nobody else can take its port, and a part that is started again
-inherits it: what connects meanwhile waits instead of being refused.
-"""
+"""Ports on loopback, held and listening from before the first server until the stack ends."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The servers of the stack, each in a process of its own that ends with the stack.
-
-`python -m deploy.stack.server_processes KIND DESCRIPTOR PARENT STATE` serves on a socket that it
-inherits.
-"""
+"""The stack's servers: `python -m … KIND DESCRIPTOR PARENT STATE` serves on an inherited socket."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The local stack: a Prefect server, an MLflow server, the runner and keepfit's page.
-
-One process supervises them; with it they end, however it ends.
-"""
+"""The local stack: one process supervises Prefect, MLflow, the runner and keepfit's page."""
 
 from __future__ import annotations
 

@@ -39,10 +39,7 @@ class _Watch:
 
 
 class Supervisor:
-    """Starts parts in their order, watches them and stops them in the opposite order.
-
-    `say` receives sentences for a person, which hold none of the `secrets`.
-    """
+    """Starts parts in order, watches them, stops them in reverse; `say` gets no `secrets`."""
 
     def __init__(
         self, parts: Sequence[Part], say: Callable[[str], None], secrets: tuple[str, ...] = ()

@@ -1,7 +1,4 @@
-"""keepfit's own page, and the reports that it links to: files, read-only, with their headers.
-
-Addresses mirror the state folder, so that a link between two files holds on disk and served.
-"""
+"""keepfit's page and the reports that it links to, read-only; addresses mirror the state folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Values of the closed loop: windows, causes, findings, decisions.
-
-They pass between packages, tasks and flows, and into the ledger's tables as JSON.
-"""
+"""Values of the closed loop, passed between rooms and flows and, as JSON, into the ledger."""
 
 from __future__ import annotations
 
@@ -316,11 +313,7 @@ GainSkipped = Literal[
 
 
 class Gain(Record):
-    """The gain of retraining, measured on labelled rows that neither model was trained on.
-
-    The champion's family and settings are fitted on rows before `boundary` and compared with the
-    champion on rows from it on, both predicting the same rows.
-    """
+    """The gain of retraining: a fit before `boundary` and the champion, on the same rows after."""
 
     version: str
     metric: str

@@ -158,10 +158,7 @@ def require_trusted_state(
     file: Path | None = None,
     remedy: str = "name another state folder with KEEPFIT_STATE",
 ) -> None:
-    """Refuse a folder that another account than that of the pipeline file can write.
-
-    Raises ConfigError with its path, mode and owner.
-    """
+    """Refuse a folder that another account than that of the pipeline file can write."""
     # Who owns the file runs code as this process already.
     owners = [file.stat().st_uid] if file is not None and file.exists() else []
     require_trusted(state, remedy, owners)

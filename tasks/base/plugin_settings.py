@@ -98,11 +98,7 @@ class HooksConfig(_Part):
 
 
 class OwnCode(_Part):
-    """Estimators and metrics that the running pipeline file allows by name.
-
-    It is never stored with a version: a version's own word about what may be imported is worth
-    nothing.
-    """
+    """Estimators and metrics that the running file allows by name; no version's word counts."""
 
     base: str  # folder of the pipeline file
     hooks: HooksConfig

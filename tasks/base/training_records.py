@@ -1,7 +1,4 @@
-"""Frozen values that pass between packages, tasks and flows.
-
-Large data never travels in a record: records carry paths to it.
-"""
+"""Frozen values that pass between rooms and flows; of large data they carry the path."""
 
 from __future__ import annotations
 

@@ -53,11 +53,7 @@ def inputs_digest(
     registered: tuple[bool, ModelVersion | None, str],
     ledger: str,
 ) -> str:
-    """Return a digest of everything but the time that the health of a pipeline is made from.
-
-    `registered`: whether the registry responded, the champion by it, and why that is refused;
-    `ledger`: its change mark for the pipeline.
-    """
+    """Return a digest of all but the time that health is made from; `ledger` is its change mark."""
     answered, version, refused = registered
     parts = (
         keepfit_version(),

@@ -1,7 +1,4 @@
-"""Single flight: one training of a pipeline at a time, on this host and on all that share it.
-
-Locks of the operating system and of a database session end with their holder, however it ends.
-"""
+"""Single flight: one training of a pipeline at a time, under locks that end with their holder."""
 
 from __future__ import annotations
 

@@ -49,10 +49,7 @@ class Result(Protocol[R_co]):
 
 
 class Task(Generic[P, R]):
-    """A task of a flow, tried again `delays` seconds after each `TransientError`.
-
-    `run_name`: name of a run on Prefect's pages, with parameters in braces.
-    """
+    """A task of a flow, run again `delays` seconds after each `TransientError`."""
 
     def __init__(
         self, fn: Callable[P, R], name: str, delays: Sequence[float], run_name: str | None

@@ -1,7 +1,4 @@
-"""Modules of Prefect, and its HTTP client, imported when first used; see those of the base.
-
-Prefect needs 0.8 s to import, and few commands use it.
-"""
+"""Modules of Prefect, which needs 0.8 s to import, and its HTTP client, imported at first use."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Stores that a process reaches: a mark left by one process is looked for by another.
-
-An address may be right in form and name another store than the one meant; only what was written
-into a store proves that it is the same.
-"""
+"""Stores that a process reaches: only a mark that another wrote there proves them the same."""
 
 from __future__ import annotations
 

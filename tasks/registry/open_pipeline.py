@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenPipeline(Pipeline):
-    """A checked pipeline file with the ledger and the registry that it works in.
+    """A checked pipeline file with its ledger and registry, each opened where it is first used."""
 
-    Each is opened once, where it is first used: a task that needs it is retried, and a command
-    that does not need it creates nothing.
-    """
+    # A task that needs one is retried, and a command that does not need it creates nothing.
 
     patience: float = 60.0  # seconds for which a locked ledger is awaited
 

@@ -2,7 +2,7 @@
 
 A frame of one row needs a hundred times as long to make and to take apart as its model needs for
 the prediction. What reads the frame is replaced here, for each kind of transformer, and the steps
-behind it by `small_arrays`; the numbers are the same to the last digit.
+behind it by `small_batches`; the numbers are the same to the last digit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Search spaces of the candidates: frozen values, checked against overrides in a file.
-
-No heavy library is imported here: the pipeline file is checked with it.
-"""
+"""Search spaces of the candidates: values that overrides in a file are checked with; light."""
 
 from __future__ import annotations
 

@@ -33,11 +33,7 @@ _ENGINES: dict[tuple[int, str, float], sa.Engine] = {}
 
 
 class Database:
-    """Transactions on the ledger's SQLite or PostgreSQL database, with errors that name a remedy.
-
-    `state`: folder of the locks that this host's processes share; `patience`: seconds for which a
-    lock is awaited; `secrets`: values that never get into a decision.
-    """
+    """Transactions on the ledger's database; its locks in `state` have `patience` seconds."""
 
     def __init__(
         self, url: sa.URL, state: Path, patience: float = 60.0, secrets: Sequence[str] = ()

@@ -1,7 +1,4 @@
-"""The ledger's tables.
-
-Times are naive and mean UTC. What all rows of a batch share stands once, in its batch.
-"""
+"""The ledger's tables: times are naive and mean UTC; what a batch's rows share stands once."""
 
 from __future__ import annotations
 

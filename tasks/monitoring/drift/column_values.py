@@ -1,8 +1,4 @@
-"""A column as drift sees it: numbers, or counted levels.
-
-Which of the two depends on the kind that the champion was trained with, never on what a later
-window happens to hold.
-"""
+"""A column as drift sees it: numbers or levels, by the kind that the champion was trained with."""
 
 from __future__ import annotations
 

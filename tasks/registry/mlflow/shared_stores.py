@@ -1,7 +1,4 @@
-"""One store per process and place, so that its tasks share the connection.
-
-What only reads a local store imports neither MLflow nor pandas.
-"""
+"""One store per process and place; what only reads a local one imports no MLflow and no pandas."""
 
 from __future__ import annotations
 
@@ -97,10 +94,7 @@ def stored_champions(state: Path) -> StoredChampions | None:
 def intact_champion(
     pipeline: Pipeline, stored: StoredChampions | None = None
 ) -> ModelVersion | None:
-    """Return the champion, where there is one, compared with its signature; see `require_intact`.
-
-    `stored`: what `stored_champions` returned, so that many pipelines are read at once.
-    """
+    """Return the champion, if any, compared with its signature; `stored` are many, read at once."""
     if stored is None:
         found, source = pointed(pipeline), ""
     else:

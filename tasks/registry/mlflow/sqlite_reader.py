@@ -1,8 +1,4 @@
-"""The local registry read as the SQLite database that it is: MLflow needs seconds to import.
-
-Only MLflow writes. What cannot be read here, such as a database that another MLflow made, is read
-by MLflow.
-"""
+"""The local registry read as a SQLite database: MLflow, which reads the rest, imports slowly."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The file `MLmodel`, by which MLflow serves a pipeline and draws its page.
-
-Written as JSON, which is YAML: nothing is guessed, nothing is executed to find it out. keepfit
-itself never reads it back.
-"""
+"""The file `MLmodel`, by which MLflow serves a pipeline; JSON, which keepfit never reads back."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Whether the rows of one segment could hurt, of each segment that the file names.
-
-A segment's rows are compared with training rows of the same segment by the measures and limits of
-whole windows, at a level that is shared among all segments.
-"""
+"""Whether each segment's rows could hurt, as whole windows are judged, at a shared level."""
 
 from __future__ import annotations
 

@@ -89,10 +89,7 @@ class OwnError:
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """Labelled rows of the reference in the order of time, and what is learned from them.
-
-    Two that hold the same predictions are equal, so that what was measured once is found again.
-    """
+    """Labelled rows of the reference in time, and what they teach; equal if their answers are."""
 
     known: Answers
     roles: Schema
