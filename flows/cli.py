@@ -542,8 +542,7 @@ def completion(shell: str) -> None:
 
 def program() -> NoReturn:
     """Run the command line and leave without taking the interpreter apart."""
-    # Freeing the libraries' modules takes about a second; every process that was started has ended
-    # by then, and every file is closed.
+    # Freeing the libraries takes a second; all processes have ended, all files are closed by then.
     status = 0
     try:
         main()

@@ -56,9 +56,8 @@ class Report(Record):
 
 def examine(files: Sequence[Path], *, loop: bool = False, alerts: bool = False) -> Report:
     """Check the installation, the stores and the running stack; failures are stated, not raised."""
-    # Without `files` ``./keepfit.yaml`` where there is one. `loop` also injects drift into the
-    # running stack under a scratch pipeline; it and `alerts` send a test message to the alert
-    # channels.
+    # Without `files` `./keepfit.yaml` if there. `loop` also injects drift into the running stack
+    # under a scratch pipeline; it and `alerts` send a test message to the channels.
     turn_telemetry_off()
     done = [_made("python", checks.python_version), _made("libraries", checks.library_versions)]
     done.append(_made("telemetry", checks.telemetry))

@@ -36,8 +36,7 @@ def probe_stores(
     seconds: float,
 ) -> Reach:
     """Let a worker of the pool look for marks that are left in the pipeline's stores."""
-    # Raises InfrastructureError when no report comes in `seconds`, or the worker reaches another
-    # store; names store and addresses.
+    # Names store and addresses when none reports in `seconds`, or other stores are reached.
     mark = uuid4().hex
     wanted = deployment_of(pipeline, _ROW, variables)
     deployment = UUID(str(wanted.apply(work_pool_name=pool)))

@@ -94,10 +94,9 @@ def backup(state: Path, target: str | Path) -> Manifest:
 
 def restore(source: str | Path, state: Path, *, force: bool = False) -> Restored:
     """Put what the backup `source` holds into `state`; all is unpacked and compared first."""
-    # With `force` what `state` holds already moves aside to a new folder beside it,
-    # `….before-restore…`, and is kept. Raises UsageError when it holds something and not `force`, a
-    # stack runs on it, or `source` is no whole backup; InfrastructureError when the disk refuses;
-    # `state` is then as it was.
+    # With `force` what `state` holds moves to a new folder beside it, `….before-restore…`. Raises
+    # UsageError when it holds something without `force`, a stack runs on it, or `source` is no
+    # whole backup; InfrastructureError when the disk refuses; `state` is then as it was.
     state = state.resolve()
     if not force and _holds_something(state):
         raise UsageError(

@@ -50,8 +50,7 @@ class Collected:
 
 def collect(pipeline: OpenPipeline, now: datetime) -> Collected:
     """Remove files of `pipeline` that are older than its `retention` and referred to by nothing."""
-    # Nothing is removed while one of the state's runs is open. A training that starts meanwhile
-    # waits.
+    # Nothing is removed while a run of the state is open. A training that starts meanwhile waits.
     if not pipeline.work.is_dir():
         return Collected()
     try:

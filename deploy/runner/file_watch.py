@@ -35,8 +35,7 @@ class WatchedFiles:
 
     def look(self) -> tuple[Edit, ...]:
         """Return the edits since the last look; `pipelines` holds what is in use."""
-        # A file counts as edited when two looks in a row find the same new content: editors and
-        # copies write in steps.
+        # It is edited when two looks find the same new content: editors and copies write in steps.
         found = []
         for place, pipeline in enumerate(self.pipelines):
             digest = _digest(pipeline.path)

@@ -163,8 +163,7 @@ async def _print_news(chronicle: Chronicle, files: WatchedFiles, news: asyncio.E
 
 async def _page(files: WatchedFiles, news: asyncio.Event) -> None:
     """Write the page, and return when it is time to write it again."""
-    # That is after news, a minute at the latest; but with many pipelines it needs seconds, and at
-    # most a tenth of the time is spent on it.
+    # After news, in a minute at the latest, but never for more than a tenth of the time.
     news.clear()
     began = time.monotonic()
     await asyncio.to_thread(refresh, files.pipelines[0])

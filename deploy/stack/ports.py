@@ -26,8 +26,7 @@ class Held:
 
 def hold(default: int, wanted: int | None, part: str, option: str) -> Held:
     """Return a socket that listens on loopback: on the port `wanted` (0: any), or `default`."""
-    # `part` and `option`, its purpose and what sets it, are for the UsageError when the requested
-    # port is taken or not allowed.
+    # A requested port that is taken or not allowed is a UsageError about `part` and `option`.
     port = default if wanted is None else wanted
     try:
         return _held(port)

@@ -84,8 +84,7 @@ def page_app(state: Path) -> Starlette:
 
 def served_file(folder: Path, path: str) -> Path | None:
     """Return the file that `path` names below `folder`; None when it may not be served."""
-    # Hidden files, folders, other types than pages and pictures, and what lies outside (by `..`, an
-    # absolute path or a link) are not served.
+    # Hidden files, folders, other types than pages and pictures, and what lies outside are not.
     parts = path.split("/")
     if "\0" in path or "\\" in path or any(part.startswith(".") or not part for part in parts):
         return None

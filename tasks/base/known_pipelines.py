@@ -43,9 +43,8 @@ def registration(pipeline: Pipeline) -> str:
 def pipeline_in_use(path: Path, *, edited: bool = False) -> Pipeline:
     """Return the pipeline of a file; in runs of the stack, the version that the stack took up."""
     # Raises ConfigError when the file is wrong and no valid version is known; UsageError when it,
-    # or what stands in it now, was not registered with the stack or deployment that runs this
-    # (`edited` accepts an edit, for read-only commands): a run can be created with any file, whose
-    # hooks run code.
+    # or what stands in it (but for `edited`, in read-only commands), is not registered with the
+    # stack or deployment that runs this: a run can be created with any file, whose hooks run code.
     registered = os.environ.get(REGISTERED_VARIABLE)
     if registered is None:
         return load_pipeline(path)

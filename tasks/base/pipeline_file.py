@@ -100,8 +100,7 @@ def load_pipeline(
     contract_exists: bool = True,
 ) -> Pipeline:
     """Read and check a pipeline file and, if required, its contract's presence; creates nothing."""
-    # Raises ConfigError with file, line, what was wrong, what is allowed and the nearest valid
-    # name.
+    # Raises ConfigError with file, line, what was wrong, what is allowed and the nearest name.
     return pipeline_of(read_yaml(find_file(path)), environ, contract_exists=contract_exists)
 
 

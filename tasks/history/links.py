@@ -30,8 +30,7 @@ def named(name: str) -> str:
 
 def addresses(pipeline: Pipeline, decision: Decision) -> dict[str, str]:
     """Return the links of `decision`, by name, as absolute paths and addresses."""
-    # Ports change between two starts of the stack: an address of one of its servers is made anew
-    # while it runs.
+    # Ports change between two starts of the stack: a running server's address is made anew.
     found = {name: target for name, target in decision.links.items() if target}
     if isinstance(page := decision.evidence.get("page"), str) and page:
         found.setdefault("page", page)

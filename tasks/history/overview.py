@@ -257,8 +257,7 @@ def champion_of(
     by_hand: Collection[str] = (),
 ) -> Champion | None:
     """Return the version that scores now: by the registry, else by the newest record."""
-    # Records come newest first; `by_hand` are versions that commands made champion and were killed
-    # before they recorded it.
+    # Records come newest first; moves `by_hand` were killed before they were recorded.
     version, since, former = _newest_move(moves, outcomes)
     if known is not None and known.version != version:
         mover = "hand" if known.version in by_hand else "registry" if moves or outcomes else ""

@@ -96,8 +96,7 @@ def _point(decision: Decision) -> Point:
 
 def marks(shown: Sequence[Point], decisions: Iterable[Decision]) -> tuple[Mark, ...]:
     """Return where the version changed among the `shown` windows, the first version included."""
-    # Windows are of the data's time and moves of the clock's: a move stands before the first window
-    # that was looked at after it.
+    # A move, of the clock's time, stands before the first window that was looked at after it.
     found = []
     moves = sorted((d for d in decisions if d.kind in MOVES and d.version), key=lambda d: d.at)
     for move in moves:

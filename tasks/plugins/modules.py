@@ -94,8 +94,7 @@ def import_hook(module_name: str, base: Path) -> ModuleType:
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     """Let a module import its neighbours at its top; last, so that they shadow nothing."""
-    # They are forgotten afterwards: another pipeline's may have the same name, and a changed one is
-    # to be read again.
+    # They are forgotten afterwards: other pipelines' may have the same name, or they change.
     before = set(sys.modules)
     sys.path.append(str(folder))
     importlib.invalidate_caches()

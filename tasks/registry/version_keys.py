@@ -32,8 +32,7 @@ def distrust_key(key: str) -> dict[str, object]:
 
 def sign_versions(pipeline: OpenPipeline, version: str) -> dict[str, object]:
     """Sign by this host's key `version`, thereby accepted, or ``all`` signed by a trusted key."""
-    # Raises UsageError when there is no such version; ModelRefusedError when the one that is named
-    # is not what was signed or registered.
+    # Raises UsageError when there is none; ModelRefusedError when it is not what was signed.
     if version != ALL:
         found = _named(pipeline, version)
         pipeline.store.sign_version(found)

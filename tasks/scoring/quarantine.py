@@ -52,10 +52,9 @@ def admit_rows(
     scope: ScoringScope,
 ) -> Admitted:
     """Return the rows of `snapshot` that may be scored; those at fault are set aside."""
-    # Where only new rows are wanted, those that were scored before are not judged: a fault of the
-    # newest rows must not be thinned by older ones that are read again. Rows that the champion
-    # learned from go no further. Raises ContractError when the delivery as a whole is at fault, or
-    # `contract.on_error` is `stop`.
+    # Where only new rows are wanted, scored ones are not judged: a fault of the newest must not be
+    # thinned by older ones that are read again. Rows that the champion learned from go no further.
+    # Raises ContractError when the delivery is at fault, or `contract.on_error` is `stop`.
     if not pipeline.quarantines:
         result, _ = _checked(pipeline, snapshot, champion)
         require_passed(result, file=pipeline.path, scored=True)

@@ -31,9 +31,8 @@ _BACKGROUND = 200
 def explain_row(pipeline: OpenPipeline, row: str, version: str | None = None) -> RowExplanation:
     """Return which columns pushed the prediction of one row of the scoring source."""
     # `row` is its id, of several id columns the values joined by commas in the file's order, or
-    # without any its place in the source, from 0 on. Raises UsageError when there is no such
-    # version or row; ModelRefusedError when the version needs a hook that the pipeline file does
-    # not name.
+    # without any its place in the source, from 0. Raises UsageError without such a version or row;
+    # ModelRefusedError when the version needs a hook that the file does not name.
     explained = version_of(pipeline, version)
     require_hooks(pipeline.config, pipeline.base, explained)
     snapshot = scoring_snapshot(pipeline)

@@ -20,10 +20,9 @@ _NAME_BYTES = 63
 
 def write_table(parts: Iterable[pd.DataFrame], address: str, name: str, base: Path) -> str:
     """Write the parts of a batch to the table `name`, made if it is absent, and return where to."""
-    # Rows of the same batch are replaced in the same transaction, so a batch written twice is there
-    # once. Raises ConfigError when the address is none, or the table lacks a column; TransientError
-    # when the database does not respond or is locked; InfrastructureError when it refuses; no
-    # password is in the message.
+    # Rows of the same batch are replaced in the same transaction: it is there once. Raises
+    # ConfigError when the address is none, or the table lacks a column; TransientError when the
+    # database does not respond or is locked; InfrastructureError when it refuses; without password.
     engine = _engine(address, base)
     place = f"{without_credentials(engine.url.set(query={}).render_as_string())} table {name}"
     try:

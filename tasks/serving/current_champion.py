@@ -40,9 +40,8 @@ class CurrentChampion:
 
     def look(self) -> bool:
         """Load the version of the registry's alias, where that is another one than in use."""
-        # The old version predicts until the new one is loaded and checked. It also follows edits of
-        # the pipeline's file, its contract and its feature function. Returns whether another model
-        # is in use.
+        # The old one predicts until the new one is loaded and checked. Edits of the file, its
+        # contract and feature function are followed too. Returns whether another is in use.
         try:
             return self._look()
         except KeepfitError as error:

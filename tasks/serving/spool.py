@@ -69,8 +69,7 @@ class Spool:
 
     def finished(self) -> Callable[[], None] | None:
         """Return what gives up a segment that is a second old; None where there is none."""
-        # What is written from now on goes to another one. The call waits for the disk: it is made
-        # for a thread.
+        # What is written from now on goes to another one. It waits for the disk: for a thread.
         descriptor = self._descriptor
         if descriptor is None or time.monotonic() - self._since < _REST_SECONDS:
             return None

@@ -41,8 +41,7 @@ _RUN_MODULE = (
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of keepfit in a process of its own."""
-    # The working folder is not searched (-P): it is a person's, and a file there may have the name
-    # of a package.
+    # The working folder, a person's, is not searched (-P): a file there may be named as a package.
     root = str(Path(__file__).resolve().parents[3])
     return [sys.executable, "-P", "-c", _RUN_MODULE, root, module, *arguments]
 

@@ -18,8 +18,7 @@ def this_process() -> str:
 
 def has_ended(process: str) -> bool:
     """Return whether a process that `this_process` named has ended; False if unknowable."""
-    # A process of another host counts as running. A process number that was reused is recognised by
-    # its start time.
+    # One of another host counts as running. A reused process number is told by its start time.
     named = re.fullmatch(r"([0-9a-f]{16})-([0-9a-f]{16})-([0-9]+)-([0-9]+)", process)
     if named is None or _boot() == "unknown":
         return False

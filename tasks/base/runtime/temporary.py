@@ -55,8 +55,7 @@ def file_replacing(path: Path) -> Iterator[Path]:
 
 def keep_temporary_together() -> None:
     """Let what this process, its children and all libraries make temporarily lie in one folder."""
-    # It is removed when the process ends, or by the next one with the same path. Where none can be
-    # made nothing changes.
+    # Removed when the process ends, or by the next one; where none can be made nothing changes.
     if os.getpid() in _HELD:
         return
     with suppress(OSError), ExitStack() as stack:

@@ -69,8 +69,7 @@ class RunningStack(Record):
 
 def prefect_login(credentials: str) -> dict[str, str]:
     """Return the variables by which Prefect's clients state ``user:password``."""
-    # Its subscribers to events state the first only within an open web socket, and so never get
-    # one.
+    # Its subscribers to events state the first only within an open web socket: they get none.
     header = f"Basic {base64.b64encode(credentials.encode()).decode('ascii')}"
     return {
         "PREFECT_API_AUTH_STRING": credentials,

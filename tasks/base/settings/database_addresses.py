@@ -68,8 +68,7 @@ def fault_of(address: str) -> str:
 
 def _misread(address: str, host: str) -> str:
     """Return why the network parts of the address are ambiguous; or nothing."""
-    # Where two readers find two hosts, one of them took a part of the password for it, and would
-    # look it up and show it.
+    # Where two readers find two hosts, one took a part of the password for it, and would show it.
     try:
         found = urlsplit(address).hostname or ""
     except ValueError:

@@ -41,8 +41,7 @@ class MonitoringConfig(Section):
     @property
     def fewest_judged(self) -> int:
         """Fewest newer rows that a refit, or what it would bring, is judged on: half a window."""
-        # The other half is for learning, so that a window that can be judged can lead to a
-        # training.
+        # The other half is for learning: a window that can be judged can lead to a training.
         return self.min_rows // 2
 
 

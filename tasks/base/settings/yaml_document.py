@@ -206,8 +206,7 @@ def edited_yaml(text: str, edits: Iterable[tuple[Location, Any]], gone: object) 
 
 def dump_yaml(values: Any) -> str:
     """Return `values` (plain dicts, lists and scalars) as YAML in the order given."""
-    # What is short and innermost stands on one line. No text is ever wrapped: a key in two lines
-    # would not be read again.
+    # What is short and innermost is on one line. No text is wrapped: a split key is not read.
     writer = yaml.YAML(typ="rt", pure=True)
     writer.allow_unicode = True
     writer.width = 1_000_000

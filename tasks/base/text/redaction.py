@@ -59,9 +59,8 @@ def _holds(error: BaseException, secrets: Collection[str]) -> bool:
 @cache
 def secret_parts(secret: str) -> frozenset[str]:
     """Return the parts of a secret that may never be shown: it and its address's credentials."""
-    # Where a password holds an @, : or / of its own, a library reads it in another way than a
-    # person meant: so what stands between any two such marks before the last @ is a part, but the
-    # user.
+    # Where a password holds an @, : or /, a library reads it in another way than a person meant: so
+    # what stands between any two such marks before the last @ is a part, but the user.
     found = {secret, unquote(secret), quote(secret, safe="")}
     scheme, separator, rest = secret.partition("://")
     if separator:

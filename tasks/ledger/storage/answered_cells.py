@@ -24,8 +24,7 @@ def read(
     database: Database, pipeline: str, window: Window | None, arrived: datetime | None = None
 ) -> tuple[AnsweredCells, ...]:
     """Return the cells of a window's rows that were predicted over HTTP, in order of time."""
-    # Without a window those of rows without a time; of `arrived` only what was written then or
-    # later.
+    # Without a window those of rows without a time; of `arrived` only what was written since.
     where = [*_kept(pipeline, window)]
     if window is None:
         where.append(predictions.c.time.is_(None))

@@ -59,8 +59,7 @@ class Delivery(Record):
 
 def send(urls: Sequence[str], message: Message, *, timeout: float = 10.0) -> Delivery:
     """Send `message` to every one of the Apprise `urls`, side by side; never raises."""
-    # Each has `timeout` seconds, its tries included. What a channel did not answer is not sent
-    # again: it may have arrived.
+    # Each has `timeout` seconds in all. What did not answer may have arrived: it gets no second.
     if not urls:
         return Delivery(sent=0, failed=0)
     request = json.dumps({"urls": list(urls), "message": message.model_dump(), "timeout": timeout})

@@ -38,9 +38,8 @@ def ks(
     points: Floats, at_most: Counts, sample: Floats, *, exact: bool = True, level: float = 0.05
 ) -> Found:
     """Return the Kolmogorov–Smirnov distance of a sorted sample from a counted one."""
-    # `points`: values of the reference, ascending, each once, `exact` when all of them; `at_most`:
-    # how many values of the reference are at most each; both of shape (n_points,); `sample`:
-    # without NaN, shape (n,).
+    # `points`: ascending values of the reference, `exact` when all of them; `at_most`: how many of
+    # its values are at most each; both of shape (n_points,); `sample`: without NaN, (n,).
     m, n = int(at_most[-1]), len(sample)
     reference = at_most / m
     distance = np.abs(reference - np.searchsorted(sample, points, "right") / n).max()

@@ -43,9 +43,8 @@ def record_stop(
     window: Window | None = None,
 ) -> Decision:
     """Record that rows broke their contract and `flow` made nothing of them."""
-    # The same broken rules of the same flow are one decision until they change, however often the
-    # calendar finds them. A training's rows are those of no window, whatever window its cause
-    # names.
+    # The same broken rules of a flow are one decision until they change, however often they are
+    # found. A training's rows are those of no window, whatever window its cause names.
     page = prefect_run_page(pipeline.state, prefect_run)
     digest = contract_digest(pipeline) if window is not None else ""
     of = f"{window} {digest}" if window is not None else f"{now:%Y-%m-%d}"

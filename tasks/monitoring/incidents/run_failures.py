@@ -34,8 +34,7 @@ def note_failure(
     correlation: str = "",
 ) -> Decision:
     """Record that a flow run failed, once; return the decision to report."""
-    # That is the failure, or what the run itself recorded as the cause, so that one event is
-    # reported once.
+    # The failure, or what the run recorded as its cause: one event is reported once.
     name = pipeline.config.name
     try:
         ledger = ledger_of(pipeline, patience=20.0)

@@ -75,9 +75,8 @@ def measure_gain(
     """Return the gain of retraining; None where nothing new is known of it."""
     # The champion's recipe is fitted on the training window without the newest labelled rows, as a
     # refit would be judged, so that a training that follows finds the fit done. Rows whose labels
-    # are due are judged, of windows that a former champion scored too: where labels come late, no
-    # others are known for long after a promotion. It is measured once for each newest mature
-    # window.
+    # are due are judged, of former champions' windows too: where labels come late, no others are
+    # known for long after a promotion. It is measured once for each newest mature window.
     config, champion = pipeline.config, look.champion
     learned = champion.trained_until
     if look.window is None or learned is None or "gain" not in config.policy.retrain_on:

@@ -248,8 +248,7 @@ def reasons_of(
     found: Findings, look: Look, earlier: Sequence[Decision], policy: PolicyConfig
 ) -> tuple[str, ...]:
     """Return why the window is an alarm, the gain first; empty when it is none."""
-    # An earlier window that turned out worse when its labels arrived is a reason until an alarm has
-    # reported it.
+    # An earlier window that turned out worse by its labels is one until an alarm reported it.
     drift, answer = found.drift, weigh(policy, found.gain)
     pays = found.gain is not None and answer in CALLING
     reasons = [f"{gain_sentence(found.gain, answer)}."] if pays and found.gain else []

@@ -129,10 +129,9 @@ def backlog_of(
 ) -> Backlog:
     """Return the windows of a pass."""
     # A window is due once: when it lies on the grid after `since` (None: the last one looked at),
-    # has rows, and is part of none that was looked at. Where more are due than `most`, the pass
-    # covers the last `recent`, since the policy reads those together, and the oldest of the rest.
-    # So the `newest` window, looked at in any case, never waits. `occupied` is called only where
-    # several are due.
+    # has rows, and is part of none that was looked at. Of more than `most` the pass covers the last
+    # `recent`, since the policy reads those together, and the oldest. So the `newest`, looked at in
+    # any case, never waits. `occupied` is called only where several are due.
     length = newest.end - newest.start
     if since is None:
         since = max((w.end for w in looked_at), default=newest.start)

@@ -114,10 +114,9 @@ def rollback(
     to: str | None = None,
 ) -> Moved:
     """Let the alias point again to what the champion, `expected` or any, replaced; or to `to`."""
-    # The version rolled back from is marked, and no later rollback goes back to it: a version that
-    # itself was rolled back from is passed over for the one that it had replaced. Raises
-    # EvidenceError when the champion is not `expected`, or the other not verified; UsageError when
-    # there is none.
+    # The version rolled back from is marked, and no later rollback goes back to it: it is passed
+    # over for the one that it had replaced. Raises EvidenceError when the champion is not
+    # `expected`, or the other not verified; UsageError when there is none.
     with alone(registry, folder, name, across) as current:
         if current is None:
             raise UsageError(

@@ -205,8 +205,7 @@ def _refusals(
     spared: bool = False,
 ) -> list[str]:
     """Return every rule that the challenger fails; all numbers are known to be there."""
-    # A refit that is shown to be better than the champion, which would score on, is `spared` the
-    # trivial baseline.
+    # A refit shown to be better than the champion, which scores on else, is `spared` the baseline.
     found = []
     spared = spared or isinstance(support, ProbabilityGain)
     if _known(evidence.baseline_low) <= 0 and not spared:

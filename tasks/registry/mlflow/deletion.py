@@ -59,8 +59,7 @@ class Collecting(Catalog):
     @store_errors.guarded
     def retire_version(self, version: ModelVersion) -> bool:
         """Make sure that `version` can never be champion again; return whether it may go."""
-        # It may not where an alias points to it, where the champion would be rolled back to it, or
-        # where it is not keepfit's.
+        # Not where an alias points to it, a rollback would lead to it, or it is not keepfit's.
         self._client()
         with champion_alias.alone(self, self.state / "promotions", version.name, self._across):
             found = self.found(version.name, version.version)

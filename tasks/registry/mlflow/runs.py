@@ -248,8 +248,7 @@ class Runs(Connected):
 
     def own_run(self, tags: Mapping[str, str]) -> Run | None:
         """Return the run with `tags` that this process started and did not finish."""
-        # What is tried again after a store failed in the middle goes on with it, so that no run is
-        # started twice.
+        # A try after the store failed in the middle goes on with it: no run is started twice.
         mine = {provenance.PROCESS_TAG: process_identity.this_process()}
         return self.find_run({**tags, **mine}, status="RUNNING")
 
@@ -261,8 +260,7 @@ class Runs(Connected):
     @store_errors.guarded
     def close_dead_runs(self, unknown_after: float = 172_800.0) -> tuple[str, ...]:
         """Mark runs RUNNING whose process has ended as KILLED; return their ids."""
-        # After `unknown_after` seconds a run of another host, of which nothing can be known, counts
-        # as ended.
+        # After `unknown_after` seconds one of another host, of which nothing is known, has ended.
         closed = []
         mine = process_identity.this_process()
         for run in self._search({}, "RUNNING", 1000):

@@ -180,8 +180,7 @@ def remove_inputs(engine: Any, run_id: str) -> None:
 
 def shrink(path: Path) -> None:
     """Give the free pages of the SQLite database `path` back to the disk."""
-    # Nothing happens where a tenth or less of it is free, and where somebody writes meanwhile: the
-    # next time does it.
+    # Not where a tenth or less is free, or somebody writes meanwhile: the next time does it.
     with closing(sqlite3.connect(path, timeout=20)) as connection:
         free, pages = (
             connection.execute(f"PRAGMA {name}").fetchone()[0]

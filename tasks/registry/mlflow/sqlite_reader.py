@@ -22,8 +22,7 @@ _PATIENCE_SECONDS = 20.0
 
 def reader_of(uri: str, state: Path) -> SqliteReader | None:
     """Return a reader of the store at `uri`; None unless it is a local database at rest."""
-    # Where a process died while it moved an alias, MLflow is to be connected, which ends that
-    # first.
+    # Where a process died while it moved an alias, MLflow has to be connected to end that.
     path = sqlite_database.sqlite_path(uri)
     if path is None or not path.is_file() or any((state / PROMOTIONS).glob("*.journal")):
         return None

@@ -195,8 +195,7 @@ class Versions(Catalog):
     @store_errors.guarded
     def sign_version(self, version: ModelVersion) -> ModelVersion:
         """Sign what is stored as `version` by this host's key; it is thereby accepted."""
-        # It was never signed, or by a key that is trusted still; signed as something else it is
-        # refused.
+        # It was never signed, or by a trusted key; signed as something else it is refused.
         with contextlib.suppress(UnsignedVersionError):
             self.require_intact(version)
         source = self._source(version)

@@ -21,8 +21,7 @@ def keepfit_version() -> str:
 
 def git_commit(folder: Path) -> str | None:
     """Return the commit checked out in the repository around `folder`, 40 or 64 hex digits."""
-    # Read from the repository's files: no program is started. None outside a repository, and in one
-    # without a commit.
+    # From the repository's files, without a program; None outside one, or without a commit.
     for place in (folder.resolve(), *folder.resolve().parents):
         if (place / ".git").exists():
             try:

@@ -87,9 +87,8 @@ def separate(
 
 def density_ratio(reference: Side, window: Side, features: Mapping[str, Kind]) -> Floats | None:
     """Return how many times as frequent as in the reference rows like each are in the window."""
-    # Rows come in the order of time. Of each row of the reference, shape (n_rows,), by a model
-    # without its piece of time, clipped to 0.1 to 10; None where there are too few rows or no
-    # columns.
+    # Rows are in time. Of each row of the reference, shape (n_rows,), by a model without its piece
+    # of time, clipped to 0.1 to 10; None where there are too few rows or no columns.
     learned = _learned(reference, window, features)
     if learned is None:
         return None

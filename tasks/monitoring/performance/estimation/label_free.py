@@ -66,9 +66,8 @@ def estimate(
     confidence: float = 0.95,
 ) -> Estimate:
     """Return the metric to expect of `window`, whose labels are not looked at."""
-    # `reference`: predictions of the same version on rows it had not learned from, with their
-    # labels, weighted by `covariates` where both sides have their features; `min_rows`: fewest of
-    # either side.
+    # `reference`: labelled predictions of the same version on rows it had not learned from,
+    # weighted by `covariates` where both sides have features; `min_rows`: fewest of either side.
     weighted = covariates is not None and reference.features is not None
     most = _WEIGHTED_ROWS if weighted else _REFERENCE_ROWS
     known = in_time(thinned(reference.of_labelled, most))
