@@ -169,13 +169,9 @@ def all_runs(client: SyncPrefectClient, wanted: Any) -> list[FlowRun]:
 def _ended_run(run: FlowRun, flow: str, kind: Any, state: str, message: str = "") -> EndedRun:
     stated = run.state.message if run.state is not None else None
     return EndedRun(
-        id=str(run.id),
-        flow=flow,
-        kind=kind,
-        state=state,
-        message=message or stated or "",
+        id=str(run.id), flow=flow, kind=kind, state=state, message=message or stated or "",
         correlation=correlation_of(run.parameters),
-    )
+    )  # fmt: skip
 
 
 def _expected(run: FlowRun) -> datetime:

@@ -102,15 +102,10 @@ def deploy(
             name, host = pipeline.config.name, reached[-1].host
             out(f"{name}: the worker on {host} reaches the same state, MLflow, ledger and source.")
     return Applied(
-        api=without_credentials(api),
-        pool=pool,
-        kind=found.type,
-        workers=workers,
-        deployments=deployments,
-        automations=automations,
-        probes=tuple(probes),
+        api=without_credentials(api), pool=pool, kind=found.type, workers=workers,
+        deployments=deployments, automations=automations, probes=tuple(probes),
         reached=tuple(reached),
-    )
+    )  # fmt: skip
 
 
 def pipelines_of(files: Sequence[Path]) -> tuple[Pipeline, ...]:

@@ -139,15 +139,9 @@ def pipeline_of(
         if isinstance(source, FilesSource) and is_object(source.path):
             source.keep_copies_in(state)
     pipeline = Pipeline(
-        config=config,
-        document=document,
-        path=file,
-        base=base,
-        root=root,
-        state=state,
-        digest=_digest(config),
-        secrets=(*secrets, *store_secrets(variables)),
-    )
+        config=config, document=document, path=file, base=base, root=root, state=state,
+        digest=_digest(config), secrets=(*secrets, *store_secrets(variables)),
+    )  # fmt: skip
     _check_paths(pipeline, contract_exists)
     return pipeline
 

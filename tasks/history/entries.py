@@ -82,21 +82,12 @@ def entry(
     word, tone = KINDS[decision.kind]
     columns = moved_columns(decision)
     return Entry(
-        anchor=anchor(decision),
-        at=decision.at,
-        kind=decision.kind,
-        word=word,
-        tone=tone,
-        pipeline=decision.pipeline,
-        place=place,
-        sentence=decision.sentence,
-        facts=facts(decision),
-        columns=columns[:MOST_COLUMNS],
-        more_columns=max(0, len(columns) - MOST_COLUMNS),
-        rules=evidence.broken_rules(decision),
-        links=links,
-        chain=chain,
-    )
+        anchor=anchor(decision), at=decision.at, kind=decision.kind, word=word, tone=tone,
+        pipeline=decision.pipeline, place=place, sentence=decision.sentence,
+        facts=facts(decision), columns=columns[:MOST_COLUMNS],
+        more_columns=max(0, len(columns) - MOST_COLUMNS), rules=evidence.broken_rules(decision),
+        links=links, chain=chain,
+    )  # fmt: skip
 
 
 def anchor(decision: Decision) -> str:

@@ -280,13 +280,9 @@ def champion_of(
     if outcome is None:
         return Champion(version=version, since=since, former=former)
     return Champion(
-        version=version,
-        since=since,
-        former=former,
-        candidate=outcome.challenger,
-        metric=outcome.metric,
-        score=outcome.metrics.get(outcome.metric),
-    )
+        version=version, since=since, former=former, candidate=outcome.challenger,
+        metric=outcome.metric, score=outcome.metrics.get(outcome.metric),
+    )  # fmt: skip
 
 
 def _recorded(known: ModelVersion, trained: Sequence[Decision]) -> bool:

@@ -109,35 +109,20 @@ def score_batch(
             )
     counts = predicted.counts
     return ScoringOutcome(
-        pipeline=pipeline.config.name,
-        rows=counts.rows,
-        written=sent,
-        version=champion.version,
-        run_id=champion.run_id,
-        output=output,
-        batch=snapshot.digest,
-        start=snapshot.start,
-        end=snapshot.end,
-        unseen=counts.unseen,
-        contract_warnings=len(contract.warnings),
-        contract_page=contract.page,
-        ledger_new=written.new,
-        ledger_known=written.known + written.repeated,
-        findings=snapshot.findings,
-    )
+        pipeline=pipeline.config.name, rows=counts.rows, written=sent, version=champion.version,
+        run_id=champion.run_id, output=output, batch=snapshot.digest, start=snapshot.start,
+        end=snapshot.end, unseen=counts.unseen, contract_warnings=len(contract.warnings),
+        contract_page=contract.page, ledger_new=written.new,
+        ledger_known=written.known + written.repeated, findings=snapshot.findings,
+    )  # fmt: skip
 
 
 def nothing_new(pipeline: Pipeline, snapshot: Snapshot, champion: ModelVersion) -> ScoringOutcome:
     """Return the outcome of a scoring for which no row has come."""
     return ScoringOutcome(
-        pipeline=pipeline.config.name,
-        rows=0,
-        version=champion.version,
-        run_id=champion.run_id,
-        output="",
-        batch=snapshot.digest,
-        findings=snapshot.findings,
-    )
+        pipeline=pipeline.config.name, rows=0, version=champion.version, run_id=champion.run_id,
+        output="", batch=snapshot.digest, findings=snapshot.findings,
+    )  # fmt: skip
 
 
 def score_nothing(

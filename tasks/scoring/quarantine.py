@@ -189,14 +189,9 @@ def _keep(
         r for r in result.rules if not r.passed and (r.severity == "error" or r.rule == "future")
     )
     aside = SetAside(
-        rows=len(faulty),
-        of=result.rows,
-        whole=result.whole,
-        file=str(file),
-        digest=digest,
-        contract_digest=result.contract_digest,
-        rules=causes,
-    )
+        rows=len(faulty), of=result.rows, whole=result.whole, file=str(file), digest=digest,
+        contract_digest=result.contract_digest, rules=causes,
+    )  # fmt: skip
     aside = aside.model_copy(
         update={
             "accept_command": _accepting(pipeline, aside),

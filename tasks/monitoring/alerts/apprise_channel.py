@@ -166,17 +166,10 @@ def _verdict(log: str) -> tuple[bool, str]:
 def _asset() -> Any:
     """Return Apprise's settings: nothing stored, no redirect followed, no picture linked."""
     return apprise.AppriseAsset(
-        storage_mode=apprise.PersistentStoreMode.MEMORY,
-        app_id="keepfit",
-        app_desc="keepfit",
-        app_url="",
-        image_url_mask="",
-        image_url_logo="",
-        http_redirects=False,
-        pgp_autogen=False,
-        pem_autogen=False,
-        async_mode=False,
-    )
+        storage_mode=apprise.PersistentStoreMode.MEMORY, app_id="keepfit", app_desc="keepfit",
+        app_url="", image_url_mask="", image_url_logo="", http_redirects=False,
+        pgp_autogen=False, pem_autogen=False, async_mode=False,
+    )  # fmt: skip
 
 
 def _plugin(url: str) -> Any:

@@ -108,14 +108,10 @@ def load_reference(path: Path) -> Reference:
                 for place, column in enumerate(about["columns"])
             }
             return Reference(
-                rows=about["rows"],
-                columns=columns,
-                cell_rows=file["cell_rows"],
-                cells_per_block=about["cells_per_block"],
-                length=about["length"],
-                source=about["source"],
-                start=about.get("start"),
-            )
+                rows=about["rows"], columns=columns, cell_rows=file["cell_rows"],
+                cells_per_block=about["cells_per_block"], length=about["length"],
+                source=about["source"], start=about.get("start"),
+            )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: the reference cannot be read ({type(error).__name__}: {error}).",

@@ -235,11 +235,7 @@ def bounded(split: Split, folder: Path) -> tuple[Split, Path]:
 
 def _skipped(inputs: _Inputs, why: GainSkipped, problem: str = "") -> Gain:
     return Gain(
-        version=inputs.champion.version,
-        metric=inputs.champion.tags.get("keepfit.metric", ""),
+        version=inputs.champion.version, metric=inputs.champion.tags.get("keepfit.metric", ""),
         confidence=interval_confidence(inputs.pipeline.config.monitoring.false_alarms),
-        skipped=why,
-        problem=problem,
-        until=inputs.until,
-        rows_expected=inputs.rows_expected,
-    )
+        skipped=why, problem=problem, until=inputs.until, rows_expected=inputs.rows_expected,
+    )  # fmt: skip

@@ -92,27 +92,14 @@ def conclude_look(
     )
     page = page_folder(pipeline, look) / "index.html"
     outcome = MonitoringOutcome(
-        pipeline=pipeline.config.name,
-        version=look.champion.version,
-        window=look.window,
-        rows=snapshot.rows,
-        alarm=bool(reasons),
-        reasons=reasons,
-        sentence=_sentence(found, reasons, look),
-        drift=found.drift,
-        performance=found.performance,
-        gain=found.gain,
-        decision=decision,
-        moved=found.moved,
-        correlation=look.cause.correlation,
-        contract_warnings=len(contract.warnings),
-        findings=snapshot.findings,
-        report=str(page),
-        evidently=found.evidently,
-        mlflow_run_id=run,
-        prefect_run_id=prefect_run,
-        next_command=_next(pipeline, decision),
-    )
+        pipeline=pipeline.config.name, version=look.champion.version, window=look.window,
+        rows=snapshot.rows, alarm=bool(reasons), reasons=reasons,
+        sentence=_sentence(found, reasons, look), drift=found.drift,
+        performance=found.performance, gain=found.gain, decision=decision, moved=found.moved,
+        correlation=look.cause.correlation, contract_warnings=len(contract.warnings),
+        findings=snapshot.findings, report=str(page), evidently=found.evidently,
+        mlflow_run_id=run, prefect_run_id=prefect_run, next_command=_next(pipeline, decision),
+    )  # fmt: skip
     monitored = _monitored(pipeline, look, snapshot, contract, found, outcome, now)
     write_whole(page, html_of(monitored))
     pipeline.store.log_files(run, {f"windows/{page.parent.name}/{page.name}": page})
@@ -147,17 +134,11 @@ def _restate_pages(
 def stopped_look(pipeline: Pipeline, look: Look, sentence: str) -> MonitoringOutcome:
     """Return the outcome of a window whose rows broke their contract."""
     return MonitoringOutcome(
-        pipeline=pipeline.config.name,
-        version=look.champion.version,
-        window=look.window,
-        rows=0,
-        alarm=False,
-        stopped=True,
-        sentence=sentence,
-        decision=_NOT_YET,
+        pipeline=pipeline.config.name, version=look.champion.version, window=look.window,
+        rows=0, alarm=False, stopped=True, sentence=sentence, decision=_NOT_YET,
         correlation=look.cause.correlation,
         next_command=command("contract", "check", file=pipeline.path),
-    )
+    )  # fmt: skip
 
 
 def conclude_pass(
@@ -310,13 +291,9 @@ def _cause(
         or outcome.reasons
     )
     return Cause(
-        kind="alarm",
-        correlation=outcome.correlation,
-        key=alarm_key(outcome.version, window),
-        reasons=reasons,
-        window=window,
-        at=now.astimezone(UTC),
-    )
+        kind="alarm", correlation=outcome.correlation, key=alarm_key(outcome.version, window),
+        reasons=reasons, window=window, at=now.astimezone(UTC),
+    )  # fmt: skip
 
 
 def _alarm(
@@ -430,22 +407,13 @@ def _monitored(
         evidence["asked"] = True
     name = pipeline.config.name
     stated = Decision(
-        id="",
-        pipeline=name,
-        kind="monitored",
-        at=now.astimezone(UTC),
-        correlation=look.cause.correlation,
-        sentence=outcome.sentence,
-        version=look.champion.version,
-        window=look.window,
-        data_digest=snapshot.digest,
-        contract_digest=contract.contract_digest,
-        config_digest=pipeline.digest,
-        prefect_run=outcome.prefect_run_id or "",
-        mlflow_run=outcome.mlflow_run_id,
-        evidence=evidence,
-        links=links_of(pipeline, outcome),
-    )
+        id="", pipeline=name, kind="monitored", at=now.astimezone(UTC),
+        correlation=look.cause.correlation, sentence=outcome.sentence,
+        version=look.champion.version, window=look.window, data_digest=snapshot.digest,
+        contract_digest=contract.contract_digest, config_digest=pipeline.digest,
+        prefect_run=outcome.prefect_run_id or "", mlflow_run=outcome.mlflow_run_id,
+        evidence=evidence, links=links_of(pipeline, outcome),
+    )  # fmt: skip
     # The same statement about the same rows is made once.
     digest = hashlib.sha256(stated.model_dump_json(include={"evidence"}).encode()).hexdigest()
     parts = (name, "monitored", look.champion.version, str(look.window), snapshot.digest, digest)

@@ -187,13 +187,9 @@ def _moved(
 ) -> Moved:
     """Write the intent, carry it out, remove it."""
     intent = Intent(
-        name=wanted.name,
-        version=wanted.version,
-        previous=previous,
-        written=datetime.now(UTC),
-        reason=reason,
-        by_hand=by_hand,
-    )
+        name=wanted.name, version=wanted.version, previous=previous, written=datetime.now(UTC),
+        reason=reason, by_hand=by_hand,
+    )  # fmt: skip
     journal = journal_file(folder, wanted.name)
     reach("registry.journal.before_write")
     write_whole(journal, intent.model_dump_json())

@@ -80,14 +80,10 @@ class Versions(Catalog):
         with temporary_folder(self._scratch()) as scratch:
             model_folder.fill_folder(scratch, file, sample, types)
             text = mlmodel(
-                model_id=logged.model_id,
-                run_id=run_id,
-                location=logged.artifact_location,
-                size=file.stat().st_size,
-                types=types,
-                signature=signature_of(predictions, columns),
-                columns=columns,
-            )
+                model_id=logged.model_id, run_id=run_id, location=logged.artifact_location,
+                size=file.stat().st_size, types=types,
+                signature=signature_of(predictions, columns), columns=columns,
+            )  # fmt: skip
             write_whole(scratch / COLUMNS_FILE, columns.model_dump_json(indent=1))
             write_whole(scratch / "MLmodel", text)
             files = version_check.files_of(scratch)
