@@ -137,18 +137,9 @@ def facts(decision: Decision) -> tuple[Fact, ...]:
 
 # Shown elsewhere in the entry, or within another fact.
 _ELSEWHERE = {
-    "of",
-    "columns",
-    "rules",
-    "broken",
-    "interval",
-    "page",
-    "alarm",
-    "confidence",
-    "output",
-    "triggers",
-    "asked",
-}
+    "of", "columns", "rules", "broken", "interval", "page", "alarm", "confidence", "output",
+    "triggers", "asked",
+}  # fmt: skip
 
 
 _NAMES = {"rows_train": "rows to train on", "rows_holdout": "rows held out"}

@@ -29,14 +29,6 @@ else:
     run_states = Deferred("prefect.states")
 
 __all__ = [
-    "automation_schemas",
-    "deployment_runner",
-    "event_actions",
-    "filters",
-    "httpx",
-    "objects",
-    "prefect_client",
-    "prefect_errors",
-    "prefect_settings",
-    "run_states",
-]
+    "automation_schemas", "deployment_runner", "event_actions", "filters", "httpx", "objects",
+    "prefect_client", "prefect_errors", "prefect_settings", "run_states",
+]  # fmt: skip

@@ -47,20 +47,6 @@ else:
     sa = Deferred("sqlalchemy")  # 0.15 s
 
 __all__ = [
-    "arrow_csv",
-    "charset_normalizer",
-    "croniter",
-    "distributed",
-    "ds",
-    "lightgbm",
-    "mpl",
-    "optuna",
-    "pa",
-    "pafs",
-    "pc",
-    "pd",
-    "pq",
-    "sa",
-    "scipy",
-    "sklearn",
-]
+    "arrow_csv", "charset_normalizer", "croniter", "distributed", "ds", "lightgbm", "mpl",
+    "optuna", "pa", "pafs", "pc", "pd", "pq", "sa", "scipy", "sklearn",
+]  # fmt: skip

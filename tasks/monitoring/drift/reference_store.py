@@ -41,15 +41,9 @@ if TYPE_CHECKING:
     from tasks.base.training_records import ModelVersion, Schema
 
 __all__ = [
-    "Reference",
-    "build_from_file",
-    "build_reference",
-    "load_reference",
-    "reference_of",
-    "reference_rows",
-    "save",
-    "training_rows",
-]
+    "Reference", "build_from_file", "build_reference", "load_reference", "reference_of",
+    "reference_rows", "save", "training_rows",
+]  # fmt: skip
 
 _LOGGER = logging.getLogger(__name__)
 _FORMAT = 1

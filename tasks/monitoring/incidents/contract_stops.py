@@ -22,15 +22,9 @@ from tasks.registry.open_pipeline import OpenPipeline
 _QUIET = timedelta(days=7)
 _MOST_RULES = 12
 TOLD = (
-    "alarmed",
-    "stopped",
-    "promoted",
-    "refused",
-    "rolled_back",
-    "confirmed",
-    "skipped",
+    "alarmed", "stopped", "promoted", "refused", "rolled_back", "confirmed", "skipped",
     "cancelled",
-)
+)  # fmt: skip
 
 
 def record_stop(
