@@ -25,7 +25,6 @@ def backtesting(pipeline: str, request: BacktestRequest) -> BacktestOutcome:
 
 
 def _replayed(replay: Replay, states: tuple[State, ...]) -> tuple[State, ...]:
-    """Return the states after all windows; none where there are none."""
     began = monotonic()
     for window in range(replay.size if states else 0):
         states = replay_window(replay, states, window, began)

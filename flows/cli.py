@@ -116,7 +116,6 @@ def answering(command: Command) -> Callable[..., None]:
 
 
 def _unexpected(error: Exception) -> tuple[str, str, str, int]:
-    """Describe an error that keepfit did not raise on purpose."""
     kind = "infrastructure"
     if isinstance(error, MemoryError):
         return kind, "Memory ran out.", "Give it more, or train on fewer rows: training.window.", 1

@@ -252,7 +252,6 @@ def _runner(stack: RunningStack, pipeline: Pipeline) -> Iterator[None]:
 
 
 def _forget(client: SyncPrefectClient, name: str) -> None:
-    """Remove the deployments, runs and automations of the pipeline `name` from the server."""
     remove_automations([name])
     for row in DEPLOYED:
         try:

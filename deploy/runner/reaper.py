@@ -208,7 +208,6 @@ class Reaper:
         self._stopped = stopped
 
     def _end(self, client: SyncPrefectClient, run: FlowRun) -> None:
-        """Give a run whose process is gone its final state."""
         stopped = stopped_at(self._state)
         began = run.state.timestamp if run.state is not None else None
         if stopped and began and began <= stopped and run.deployment_id is not None:

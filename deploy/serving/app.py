@@ -195,7 +195,6 @@ class PredictionServer:
     async def _read(
         self, request: Request
     ) -> tuple[list[dict[str, Any]] | None, dict[str, list[Any]]]:
-        """Return the rows of a request as objects, or as lists."""
         wait = self._rate.seconds_to_wait(request.client.host if request.client else "")
         if wait:
             raise RefusedError(

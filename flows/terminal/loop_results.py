@@ -259,7 +259,6 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
 
 
 def _answer(console: Console, outcome: MonitoringOutcome) -> None:
-    """Print the gain of retraining, and the policy's decision."""
     if outcome.gain is not None:
         _line(console, "gain", _gain(outcome.gain, outcome.decision.weighed))
     if outcome.decision.sentence:
@@ -272,7 +271,6 @@ def _gain(gain: Gain, answer: GainAnswer) -> str:
 
 
 def _windows(console: Console, outcome: MonitoringOutcome) -> None:
-    """Print one line per window, and how many remain."""
     count = plural(len(outcome.windows), "window")
     console.print(Text.assemble((outcome.pipeline, "bold"), f": {count} looked at"))
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)

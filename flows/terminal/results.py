@@ -89,7 +89,6 @@ def show_findings(console: Console, findings: Sequence[ReadingNote]) -> None:
 
 
 def _diagnosis(console: Console, lines: tuple[tuple[str, str], ...]) -> None:
-    """Print the diagnosis: a word in the margin, a sentence or two beside it."""
     if not lines:
         return
     console.print()

@@ -236,7 +236,6 @@ def _row(point: Point, address: str | None) -> Row:
 
 
 def _commands(pipeline: Pipeline, health: PipelineHealth) -> tuple[tuple[str, str], ...]:
-    """Return the next step for a person, with the command."""
     if health.champion is None:
         return (("Train the first champion", command("run", file=pipeline.path)),)
     why = command("why", health.champion.version, file=pipeline.path)

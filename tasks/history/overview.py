@@ -298,7 +298,6 @@ def _recorded(known: ModelVersion, trained: Sequence[Decision]) -> bool:
 def _newest_move(
     moves: Sequence[Decision], outcomes: Sequence[TrainingOutcome]
 ) -> tuple[str | None, datetime | None, str | None]:
-    """Return version, since when, and the former version."""
     move = next((d for d in moves if d.kind in MOVES and d.version), None)
     made = next((o for o in outcomes if o.verdict.promoted and o.model), None)
     if move is not None and (

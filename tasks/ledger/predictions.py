@@ -192,7 +192,6 @@ def _times(source: pd.DataFrame, schema: Schema) -> list[str | None]:
 def _predicted(
     frame: pd.DataFrame, schema: Schema
 ) -> tuple[list[str | None], list[float | None], list[str | None]]:
-    """Return label, number and probabilities of every row."""
     nothing: list[str | None] = [None] * len(frame)
     if schema.task in NUMBERS:
         return nothing, cell_values.or_none(cell_values.numbers(frame["prediction"])), nothing

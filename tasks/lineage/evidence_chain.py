@@ -99,7 +99,6 @@ def _versions(
     versions: Sequence[ModelVersion],
     outcomes: Sequence[TrainingOutcome],
 ) -> tuple[str, ...]:
-    """Return every version of any record, the newest first."""
     trained = ledger.decisions(pipeline.config.name, kinds=("trained", *MOVES))
     found = {d.version for d in trained if d.version}
     found |= {v.version for v in versions} | {o.model.version for o in outcomes if o.model}

@@ -141,7 +141,6 @@ def _secret(database: DatabaseSource | None) -> tuple[str, ...]:
 
 
 def _values(request: Request, database: DatabaseSource | None) -> dict[str, Any]:
-    """Return the keys of the file that the request decides."""
     if (request.data is None and request.url is None) == (request.demo is None):
         raise UsageError(
             "`init` needs either --data or --demo.",

@@ -117,7 +117,6 @@ class CurrentChampion:
 
 
 def _mark(path: Path) -> _Mark:
-    """Return an identity of a file's state."""
     try:
         found = path.stat()
     except OSError:

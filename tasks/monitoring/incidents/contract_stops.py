@@ -149,7 +149,6 @@ def _named(rules: Sequence[RuleResult]) -> str:
 
 
 def _kept(aside: SetAside) -> dict[str, JsonValue]:
-    """Return where rows are that were set aside, how many, and what to do with them."""
     return {
         "rows_aside": aside.rows,
         "rows_checked": aside.of,

@@ -195,7 +195,6 @@ def _compared(
     predictions: str,
     earlier: Sequence[WindowDifference],
 ) -> Gain:
-    """Return the gain on the holdout rows of `mask`."""
     pipeline, champion = inputs.pipeline, inputs.champion
     theirs, problem = champion_predictions(inputs.store, champion, basis, mask)
     times = holdout_times(basis)

@@ -319,7 +319,6 @@ def _achieved(
     support: Support | None,
     withdrawn: Sequence[str],
 ) -> str:
-    """Return the evidence for a promoted challenger as a sentence."""
     measured = _measured(evidence, gate, first=champion_version is None or bool(withdrawn))
     metric = evidence.metric
     if withdrawn:
@@ -350,7 +349,6 @@ def _sentence(
     *,
     judged: bool,
 ) -> str:
-    """Return the verdict for a person, with the numbers it rests on."""
     name = evidence.challenger or "the challenger"
     if not refusals:
         return f"Promoted: {name} {achieved}."

@@ -61,7 +61,6 @@ class Catalog(Connected):
         )
 
     def _source(self, version: ModelVersion) -> str:
-        """Return the address of a version's folder."""
         found = self._read(
             lambda reader: reader.source(version),
             lambda client: client.get_model_version_download_uri(version.name, version.version),

@@ -382,7 +382,6 @@ def _outcome(verdict: Verdict) -> str:
 
 
 def _mode_tags(mode: TrainingMode) -> dict[str, str]:
-    """Return the tags that distinguish a refit from a search."""
     of = {} if mode.recipe_of is None else {RECIPE_OF_TAG: mode.recipe_of}
     return {TRAINING_TAG: mode.kind, **of}
 

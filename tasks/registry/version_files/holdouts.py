@@ -190,7 +190,6 @@ def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, i
 
 
 def _identity(basis: Basis, positions: NDArray[np.int64]) -> dict[str, Any]:
-    """Return time and ids of rows of the snapshot."""
     roles: Schema = basis.roles
     wanted = [c for c in (roles.time_column, *roles.id_columns) if c in basis.snapshot.kinds]
     place = {PLACE: positions}
