@@ -30,11 +30,10 @@ def check_frame(
     show_values: bool = True,
     now: datetime | None = None,
 ) -> CheckOutcome:
-    """Check every rule of `contract` on `frame`, which is not changed.
-
-    `kinds` inferred from this table only describe what was found. `now` is when freshness is
-    judged. Raises RuleError when ``rules`` names an expectation or an argument that does not exist.
-    """
+    """Check every rule of `contract` on `frame`, which is not changed."""
+    # `kinds` inferred from this table only describe what was found. `now` is when freshness is
+    # judged. Raises RuleError when ``rules`` names an expectation or an argument that does not
+    # exist.
     started = time.monotonic()
     facts = gather_facts(frame, contract.columns)
     raw = run_suite(frame, contract, facts)
@@ -45,12 +44,7 @@ def check_frame(
         *_of_columns(frame, contract, facts, raw, kinds or {}, show_values),
         *_of_rules(frame, contract, verdicts, show_values),
     ]
-    return CheckOutcome(
-        passed=all(result.passed or result.severity == "warning" for result in results),
-        results=tuple(results),
-        rows=len(frame),
-        seconds=time.monotonic() - started,
-    )
+    return CheckOutcome.since(started, results, len(frame))
 
 
 def _of_columns(

@@ -34,11 +34,9 @@ def check_in_parts(
     kinds: Mapping[str, str] | None = None,
     late: LateLabels | None = None,
 ) -> CheckOutcome:
-    """Check a table as `check_frame` does, holding few of its columns at a time.
-
-    `read` returns the requested columns, all rows; `bare` has the columns without rows. Missing
-    targets are not counted in `late` rows.
-    """
+    """Check a table as `check_frame` does, holding few of its columns at a time."""
+    # `read` returns the requested columns, all rows; `bare` has the columns without rows. Missing
+    # targets are not counted in `late` rows.
     started = time.monotonic()
     names = [str(name) for name in bare.columns]
     if late is not None and {late.target, late.time_column} <= {*names}:
@@ -52,12 +50,9 @@ def check_in_parts(
         results += check_frame(read(part), piece, kinds=kinds).results
         # What GX made refers to itself, and would keep its columns until some later collection.
         gc.collect()
-    return CheckOutcome(
-        passed=all(result.passed or result.severity == "warning" for result in results),
-        results=tuple(_in_order(results, contract)),
-        rows=rows,
-        seconds=time.monotonic() - started,
-    )
+    places = {name: place for place, name in enumerate(contract.columns)}
+    results.sort(key=lambda r: -1 if r.column is None else places.get(r.column, -1))
+    return CheckOutcome.since(started, results, rows)
 
 
 def _check_late(
@@ -88,12 +83,7 @@ def _check_late(
         len(outcome.results) - 1,
     )
     results = (*outcome.results[: place + 1], *found, *outcome.results[place + 1 :])
-    return CheckOutcome(
-        passed=all(result.passed or result.severity == "warning" for result in results),
-        results=results,
-        rows=rows,
-        seconds=time.monotonic() - started,
-    )
+    return CheckOutcome.since(started, results, rows)
 
 
 def infer_in_parts(
@@ -170,8 +160,3 @@ def _of_names(bare: pd.DataFrame, contract: Contract) -> Iterator[CheckResult]:
         absent = result.column is not None and result.column not in names
         if absent or (result.column is None and result.rule in _OF_NAMES):
             yield result
-
-
-def _in_order(results: Sequence[CheckResult], contract: Contract) -> list[CheckResult]:
-    places = {name: place for place, name in enumerate(contract.columns)}
-    return sorted(results, key=lambda r: -1 if r.column is None else places.get(r.column, -1))

@@ -357,18 +357,16 @@ class Contract(Part):
         return self.version > 1
 
     def feature_part(self, columns: Collection[str]) -> Contract:
-        """Return only what concerns `columns`, for rows that are to be scored.
-
-        Row count, freshness, order and further columns are not required of them, nor that values
-        differ: a batch may hold a single row.
-        """
-        kept = set(columns)
+        """Return only what concerns `columns`, for rows that are to be scored."""
+        # Row count, freshness, order and further columns are not required of them, nor that values
+        # differ: a batch may hold a single row.
+        kept, future = set(columns), self.table.future
         return Contract(
             contract=self.contract,
             version=self.version,
             table=TableRule(
                 rows=None,
-                future=self._future_of(kept),
+                future=future if future is not None and future.column in kept else None,
                 extra_columns="ignore",
                 column_order="ignore",
                 unique=tuple(key for key in self.table.unique if kept.issuperset(key)),
@@ -380,10 +378,6 @@ class Contract(Part):
             },
             rules=tuple(rule for rule in self.rules if rule.columns and _within(rule, kept)),
         )
-
-    def _future_of(self, columns: Collection[str]) -> FutureRule | None:
-        future = self.table.future
-        return future if future is not None and future.column in columns else None
 
 
 def _within(rule: Rule, columns: Collection[str]) -> bool:

@@ -45,10 +45,8 @@ class Difference:
 def find_differences(
     contract: Contract, broken: Sequence[CheckResult], inferred: Contract, read: Read
 ) -> tuple[Difference, ...]:
-    """Return the rule that the rows would hold, for every broken rule of `contract`.
-
-    `inferred` is the contract of the same rows; `read` returns the requested columns, all rows.
-    """
+    """Return the rule that the rows would hold, for every broken rule of `contract`."""
+    # `inferred` is the contract of the same rows; `read` returns the requested columns, all rows.
     return tuple(_difference(result, contract, inferred, read) for result in broken)
 
 
@@ -163,9 +161,7 @@ def _range(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[st
 def _scale(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[str, Any]:
     old, found = rule.scale, new.scale
     del result
-    if old is None:
-        return {}
-    if found is None:
+    if old is None or found is None:
         return {}
     changes: dict[str, Any] = {}
     if found.min < old.min:

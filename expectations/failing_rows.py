@@ -48,11 +48,13 @@ class Faults:
 def find_faults(
     read: Read, rows: int, contract: Contract, outcome: CheckOutcome, *, now: datetime | None = None
 ) -> Faults:
-    """Return which rows the broken rules of severity ``error`` are about.
-
-    Rows in the future count whatever the rule's severity: they are not scored.
-    """
-    causes = tuple(r for r in outcome.results if not r.passed and _stops(r))
+    """Return which rows the broken rules of severity ``error`` are about."""
+    # Rows in the future count whatever the rule's severity: they are not scored.
+    causes = tuple(
+        r
+        for r in outcome.results
+        if not r.passed and (r.severity == "error" or (r.rule == "future" and r.column is not None))
+    )
     mask = np.zeros(rows, dtype=bool)
     moment = now or datetime.now(UTC)
     for cause in causes:
@@ -63,10 +65,6 @@ def find_faults(
     if rows and mask.mean() > WHOLE:
         return Faults(np.ones(rows, dtype=bool), whole=True, causes=causes)
     return Faults(mask, whole=False, causes=causes)
-
-
-def _stops(result: CheckResult) -> bool:
-    return result.severity == "error" or (result.rule == "future" and result.column is not None)
 
 
 def _rows_of(result: CheckResult, read: Read, contract: Contract, now: datetime) -> Mask | None:
@@ -97,9 +95,7 @@ def _rows_of_column(result: CheckResult, rule: ColumnRule, read: Read) -> Mask |
     if result.rule == "categories" and rule.categories is not None:
         return unseen(facts, rule.categories.values)
     if result.rule == "scale" and rule.scale is not None:
-        # Where the middle of a column is off, all of it is.
-        whole = result.failed_rows == facts.present
-        if whole:
+        if result.failed_rows == facts.present:  # where the middle of a column is off, all is
             return None
         # Beside rows of another unit, whatever is out of range is likely to have it too.
         far = off_scale(facts, rule.scale)

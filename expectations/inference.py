@@ -15,7 +15,6 @@ from expectations.contract import (
     Contract,
     FreshnessRule,
     FutureRule,
-    Kind,
     NullRule,
     RangeRule,
     RowsRule,
@@ -75,13 +74,15 @@ def infer_contract(
     }
     columns |= dict(_roles(frame, columns, target, id_columns, order))
     moment = now or datetime.now(UTC)
+    times = facts_of(frame[time_column]) if time_column in columns else None
+    times = times if times is not None and times.stored == "time" else None
     return Contract(
         contract=name,
         version=2,
         table=TableRule(
             rows=RowsRule(min=max(1, _round_down(len(frame) / 20))),
-            freshness=_freshness(frame, columns, time_column, moment),
-            future=_future(frame, columns, time_column, moment),
+            freshness=None if times is None else _freshness(str(time_column), times, moment),
+            future=None if times is None else _future(str(time_column), times, moment),
             unique=_unique_together(frame, columns, id_columns),
         ),
         columns=columns,
@@ -89,9 +90,8 @@ def infer_contract(
 
 
 def _column(facts: ColumnFacts, kind: str, order: RowOrder, slack: float) -> ColumnRule:
-    rule = ColumnRule(
-        kind=_kind(kind), stored_as=_stored_as(facts, kind), nulls=_nulls(facts, order)
-    )
+    stated = {"kind": kind, "stored_as": _stored_as(facts, kind), "nulls": _nulls(facts, order)}
+    rule = ColumnRule.model_validate(stated)
     if facts.stored == "empty":
         return rule
     if kind == "constant" or facts.constant:
@@ -112,10 +112,6 @@ def _column(facts: ColumnFacts, kind: str, order: RowOrder, slack: float) -> Col
         changes["varies"] = order.often_differs(facts.values)
         changes["categories"] = _categories(facts, order) if kind == "categorical" else None
     return rule.model_copy(update=changes)
-
-
-def _kind(kind: str) -> Kind:
-    return ColumnRule.model_validate({"kind": kind}).kind
 
 
 def _stored_as(facts: ColumnFacts, kind: str) -> Storage | None:
@@ -145,21 +141,17 @@ def _nulls(facts: ColumnFacts, order: RowOrder) -> NullRule:
 
 
 def _empty_from(longest: int, nulls: int, rows: int) -> int:
-    """Return how many rows without a value are too many for chance, and for a longer stretch.
-
-    One row is enough where none of thousands was missing: the upper end of what its share may be
-    is the rule of three's (Hanley and Lippman-Hand, 1983, JAMA).
-    """
+    """Return how many rows without a value are too many for chance, and for a longer stretch."""
+    # One row is enough where none of thousands was missing: the upper end of what its share may be
+    # is the rule of three's (Hanley and Lippman-Hand, 1983, JAMA).
     upper = min(0.99, (nulls + 3) / rows)
     by_chance = math.ceil(math.log(_SELDOM) / math.log(upper) - 1e-9)
     return max(by_chance, 2 * longest + 1 if longest else 1)
 
 
 def _scale(facts: ColumnFacts, order: RowOrder) -> ScaleRule | None:
-    """Return between which sizes the middle of later rows lies unless their unit has changed.
-
-    Both beyond thirty times what the middles of the past were, and beyond all that was ever seen.
-    """
+    """Return between which sizes the middle of later rows lies unless their unit has changed."""
+    # Both beyond thirty times what the middles of the past were, and beyond all that was ever seen.
     sizes = facts.sizes
     if sizes.size < _SIZES or np.unique(sizes[:10_000]).size < _DIFFERENT_SIZES:
         return None
@@ -350,30 +342,16 @@ def _round_down(rows: float) -> int:
     return int(rows // unit * unit)
 
 
-def _future(
-    frame: pd.DataFrame, columns: Mapping[str, ColumnRule], time_column: str | None, now: datetime
-) -> FutureRule | None:
+def _future(column: str, times: ColumnFacts, now: datetime) -> FutureRule | None:
     """Require past rows only of a table that holds no others: it may be one of bookings."""
-    if time_column is None or time_column not in columns:
-        return None
-    facts = facts_of(frame[time_column])
-    rule = FutureRule(column=time_column)
-    if facts.stored != "time" or later_than(facts, now + rule.tolerance).any():
-        return None
-    return rule
+    rule = FutureRule(column=column)
+    return None if later_than(times, now + rule.tolerance).any() else rule
 
 
-def _freshness(
-    frame: pd.DataFrame, columns: Mapping[str, ColumnRule], time_column: str | None, now: datetime
-) -> FreshnessRule | None:
+def _freshness(column: str, times: ColumnFacts, now: datetime) -> FreshnessRule | None:
     """Require fresh rows only of a table that is still being added to."""
-    if time_column is None or time_column not in columns:
-        return None
-    facts = facts_of(frame[time_column])
-    if facts.stored != "time":
-        return None
-    age = as_naive_utc(now) - pd.Timestamp(facts.high).to_pydatetime(warn=False)
+    age = as_naive_utc(now) - pd.Timestamp(times.high).to_pydatetime(warn=False)
     if not timedelta(0) <= age <= _LIVE:
         return None
     days = max(1, math.ceil(2 * age / timedelta(days=1)))
-    return FreshnessRule(column=time_column, max_age=timedelta(days=days))
+    return FreshnessRule(column=column, max_age=timedelta(days=days))

@@ -29,11 +29,9 @@ class Line:
 
 
 def render_page(outcome: CheckOutcome, contract: Contract, *, title: str) -> str:
-    """Return the page as HTML text.
-
-    Names of columns and values are hostile: all are escaped, and the page's own policy forbids
-    scripts and anything from elsewhere.
-    """
+    """Return the page as HTML text."""
+    # Names of columns and values are hostile: all are escaped, and the page's own policy forbids
+    # scripts and anything from elsewhere.
     source = resources.files("expectations").joinpath("page.html.j2").read_text("utf-8")
     # Newlines after blocks are dropped so that a wide table stays a small file.
     environment = jinja2.Environment(
@@ -79,11 +77,7 @@ def say_verdict(outcome: CheckOutcome) -> str:
         return f"The table breaks {rules} of its contract" + (
             f", with {noted} besides." if warnings else "."
         )
-    return (
-        f"The table keeps its contract, with {noted}."
-        if warnings
-        else ("The table keeps its contract.")
-    )
+    return f"The table keeps its contract{f', with {noted}' if warnings else ''}."
 
 
 def _lines(outcome: CheckOutcome, contract: Contract) -> Iterator[Line]:

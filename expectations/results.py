@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from expectations.engine.libraries import scipy
@@ -42,6 +44,13 @@ class CheckOutcome:
     results: tuple[CheckResult, ...]
     rows: int
     seconds: float
+
+    @classmethod
+    def since(cls, started: float, results: Iterable[CheckResult], rows: int) -> CheckOutcome:
+        """Return the outcome of a check that began at `started` of the monotonic clock."""
+        found = tuple(results)
+        passed = all(result.passed or result.severity == "warning" for result in found)
+        return cls(passed, found, rows, time.monotonic() - started)
 
     @property
     def errors(self) -> tuple[CheckResult, ...]:

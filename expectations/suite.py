@@ -53,12 +53,10 @@ def warm_up() -> None:
 
 
 def compile_suite(contract: Contract, facts: Mapping[str, ColumnFacts] | None = None) -> Any:
-    """Return the contract as a ``great_expectations.ExpectationSuite``.
-
-    Rules that do not apply to `facts`, the columns to be checked (one that is absent, empty, or of
-    another type), are left out; None: every rule is compiled. Raises RuleError when ``rules`` names
-    an expectation or an argument that does not exist.
-    """
+    """Return the contract as a ``great_expectations.ExpectationSuite``."""
+    # Rules that do not apply to `facts`, the columns to be checked (one that is absent, empty, or
+    # of another type), are left out; None: every rule is compiled. Raises RuleError when ``rules``
+    # names an expectation or an argument that does not exist.
     gx = _great_expectations()
     made = [*_native(gx, contract, facts)]
     made += [_written(index, rule) for index, rule in enumerate(contract.rules) if rule.sql is None]
@@ -175,10 +173,8 @@ def _validate(
 
 @contextmanager
 def _without_fingerprint() -> Iterator[None]:
-    """Keep GX from hashing every cell of the table for a marker that nothing reads.
-
-    On 3.3 million ids that hash costs 10 of 11 seconds and four times the table's memory.
-    """
+    """Keep GX from hashing every cell of the table for a marker that nothing reads."""
+    # On 3.3 million ids that hash costs 10 of 11 seconds and four times the table's memory.
     from great_expectations.execution_engine import (
         pandas_execution_engine as engine,
     )  # defers great-expectations

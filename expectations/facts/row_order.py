@@ -66,10 +66,8 @@ class RowOrder:
         return int((edges[1::2] - edges[::2]).max(initial=0))
 
     def newest(self, values: pd.Series[Any]) -> float:
-        """Return the greatest share, over stretches of the rows, of values never seen before them.
-
-        The first third is what the rest is compared with.
-        """
+        """Return the greatest share, over stretches of rows, of values never seen before them."""
+        # The first third is what the rest is compared with.
         blocks = self.blocks
         if not self.timed or len(blocks) < 3:
             return 0.0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,21 +41,12 @@ def broken_rows(frame: pd.DataFrame, condition: Condition) -> RowsFound:
     columns, problem = _resolve(condition, [str(name) for name in frame.columns])
     if problem:
         return RowsFound(problem=problem)
-    aliases = {name: f"c{index}" for index, name in enumerate(columns)}
-    fields = [f'"{alias}"' for alias in aliases.values()]
-    connection = sqlite3.connect(":memory:")
+    names = list(columns.values())
     try:
-        connection.execute(f"CREATE TABLE t ({', '.join([*fields, 'n'])})")
-        insert = f"INSERT INTO t VALUES ({', '.join('?' * (len(fields) + 1))})"  # noqa: S608
-        for rows in _rows(frame[list(columns.values())]):
-            connection.executemany(insert, rows)
-        connection.commit()
-        _only_read(connection)
-        return _query(connection, condition.sql(aliases), list(columns.values()), fields)
+        with _loaded(len(names), _rows(frame[names])) as (connection, fields):
+            return _query(connection, condition.sql(_aliases(columns)), names, fields)
     except (sqlite3.Error, OverflowError) as error:
         return RowsFound(problem=f"SQLite could not evaluate it: {error}")
-    finally:
-        connection.close()
 
 
 def broken_mask(frame: pd.DataFrame, condition: Condition) -> NDArray[np.bool_] | None:
@@ -62,25 +54,36 @@ def broken_mask(frame: pd.DataFrame, condition: Condition) -> NDArray[np.bool_] 
     columns, problem = _resolve(condition, [str(name) for name in frame.columns])
     if problem or not columns:
         return None
-    aliases = {name: f"c{index}" for index, name in enumerate(columns)}
-    fields = [f'"{alias}"' for alias in aliases.values()]
-    connection = sqlite3.connect(":memory:")
+    query = f"SELECT n FROM t WHERE NOT ({condition.sql(_aliases(columns))})"  # noqa: S608 - parsed
+    mask = np.zeros(len(frame), dtype=bool)
     try:
-        connection.execute(f"CREATE TABLE t ({', '.join([*fields, 'n'])})")
         values = [_for_sqlite(frame[name]) for name in columns.values()]
-        insert = f"INSERT INTO t VALUES ({', '.join('?' * (len(fields) + 1))})"  # noqa: S608
-        connection.executemany(insert, zip(*values, range(len(frame)), strict=True))
-        connection.commit()
-        _only_read(connection)
-        query = f"SELECT n FROM t WHERE NOT ({condition.sql(aliases)})"  # noqa: S608 - parsed
-        found = [int(n) for (n,) in connection.execute(query)]
+        rows = [zip(*values, range(len(frame)), strict=True)]
+        with _loaded(len(columns), rows) as (connection, _):
+            mask[[int(n) for (n,) in connection.execute(query)]] = True
     except (sqlite3.Error, OverflowError):
         return None
-    finally:
-        connection.close()
-    mask = np.zeros(len(frame), dtype=bool)
-    mask[found] = True
     return mask
+
+
+def _aliases(columns: Iterable[str]) -> dict[str, str]:
+    return {name: f"c{index}" for index, name in enumerate(columns)}
+
+
+@contextmanager
+def _loaded(
+    width: int, parts: Iterable[Iterable[tuple[Any, ...]]]
+) -> Iterator[tuple[sqlite3.Connection, list[str]]]:
+    """Give a table of rows, each with a number last, that can only be read, and its columns."""
+    fields = [f'"c{index}"' for index in range(width)]
+    insert = f"INSERT INTO t VALUES ({', '.join('?' * (width + 1))})"  # noqa: S608
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE TABLE t ({', '.join([*fields, 'n'])})")
+        for rows in parts:
+            connection.executemany(insert, rows)
+        connection.commit()
+        _only_read(connection)
+        yield connection, fields
 
 
 def _resolve(condition: Condition, columns: list[str]) -> tuple[dict[str, str], str]:

@@ -100,11 +100,9 @@ def _with_writing(contract: Contract, written: Mapping[str, str]) -> Contract:
 
 
 def late_labels(pipeline: Pipeline, snapshot: Snapshot) -> LateLabels | None:
-    """Return which rows of `snapshot` need no label yet; None where labels come with the rows.
-
-    They are those that the label delay reaches back to from the newest row, or from now where that
-    is earlier.
-    """
+    """Return which rows of `snapshot` need no label yet; None where labels come with the rows."""
+    # They are those that the label delay reaches back to from the newest row, or from now where
+    # that is earlier.
     config = pipeline.config
     delay, time_column = config.monitoring.label_delay, config.time_column
     if delay is None or time_column is None or snapshot.end is None:

@@ -32,11 +32,9 @@ _keeps = False
 
 
 def start_checker(*, keep: bool = False) -> None:
-    """Start the process that checks, so that its imports overlap with other work.
-
-    Where one stands ready for many commands there is nothing to start. If kept, it stays for
-    further checks until `stop_checker`.
-    """
+    """Start the process that checks, so that its imports overlap with other work."""
+    # Where one stands ready for many commands there is nothing to start. If kept, it stays for
+    # further checks until `stop_checker`.
     global _keeps
     if standing():
         return
@@ -66,12 +64,10 @@ def check_snapshot(
     late: LateLabels | None = None,
     fresh: bool = False,
 ) -> ContractResult:
-    """Check every rule of `contract` on the rows of `snapshot`.
-
-    `folder` keeps the HTML page and the result by the digests of data and contract; an earlier one
-    is reused unless `fresh`. The contract is not about the columns `aside`: excluded, and read for
-    evaluation only. `late` rows need no label yet.
-    """
+    """Check every rule of `contract` on the rows of `snapshot`."""
+    # `folder` keeps the HTML page and the result by the digests of data and contract; an earlier
+    # one is reused unless `fresh`. The contract is not about the columns `aside`: excluded, and
+    # read for evaluation only. `late` rows need no label yet.
     stem = f"contract-{snapshot.digest[:16]}-{contract.digest()[:16]}"
     if late is not None:
         stem += f"-{late.until:%Y%m%dT%H%M%S}"
@@ -142,11 +138,9 @@ def require_passed(
     rows: str = "",
     scored: bool = False,
 ) -> None:
-    """Stop when a rule of severity ``error`` did not hold, with a line for every broken rule.
-
-    The pipeline `file` and the file of `rows` make the command that accepts the change into the
-    contract. Rows `scored` are for a champion: it needs its columns, whatever the contract.
-    """
+    """Stop when a rule of severity ``error`` did not hold, with a line for every broken rule."""
+    # The pipeline `file` and the file of `rows` make the command that accepts the change into the
+    # contract. Rows `scored` are for a champion: it needs its columns, whatever the contract.
     if result.passed:
         return
     broken = result.broken

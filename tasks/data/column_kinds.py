@@ -65,13 +65,11 @@ def infer_kinds(
                 labels.append(name)
     if time_column is not None and pa.types.is_timestamp(table[time_column].type):
         kinds[time_column] = "datetime"
-    notes = []
-    if labels:
-        notes.append(
-            f"{listed(labels)}: whole numbers called like an id, taken as categories "
-            "(`kinds: {column: numeric}` changes it)"
-        )
-    return kinds, tuple(notes)
+    note = (
+        f"{listed(labels)}: whole numbers called like an id, taken as categories "
+        "(`kinds: {column: numeric}` changes it)"
+    )
+    return kinds, (note,) if labels else ()
 
 
 def _kind(column: Any, name: str, *, is_target: bool) -> Kind:
@@ -96,15 +94,10 @@ def _plain_kind(column: Any) -> Kind:
 
 
 def _constant(column: Any) -> bool:
-    if column.null_count == len(column):
-        return True
-    if column.null_count:
-        return False
-    first = column[0]
+    if column.null_count or not len(column):
+        return bool(column.null_count == len(column))
     # Most columns vary within a few rows.
-    if not pc.all(pc.equal(column[:100], first)).as_py():
-        return False
-    return bool(pc.all(pc.equal(column, first)).as_py())
+    return all(pc.all(pc.equal(part, column[0])).as_py() for part in (column[:100], column))
 
 
 def _kind_of_integers(column: Any, name: str) -> Kind:
@@ -115,20 +108,14 @@ def _kind_of_integers(column: Any, name: str) -> Kind:
         return "identifier"
     if not named:
         return "numeric"
-    return "identifier" if _unique(column) else "categorical"
+    distinct = pc.count_distinct(column, mode="only_valid").as_py()
+    return "identifier" if distinct == len(column) - column.null_count else "categorical"
 
 
 def _counts_up(column: Any) -> bool:
     if column.null_count or len(column) < 2:
         return False
-    values = column.to_numpy()
-    return bool((np.diff(values) == 1).all())
-
-
-def _unique(column: Any) -> bool:
-    return bool(
-        pc.count_distinct(column, mode="only_valid").as_py() == len(column) - column.null_count
-    )
+    return bool((np.diff(column.to_numpy()) == 1).all())
 
 
 def _kind_of_text(column: Any) -> Kind:
@@ -145,11 +132,8 @@ def _by_share(column: Any, rows: int, sample: Any) -> Kind:
     share = distinct / rows
     if distinct <= 20 and rows < 50:
         # Too few rows to distinguish a category from a name; ten of ten may still repeat later.
-        return (
-            "identifier"
-            if rows >= _COUNTING_ROWS / 2 and share == 1 and not _phrases(sample)
-            else "categorical"
-        )
+        named = rows >= _COUNTING_ROWS / 2 and share == 1 and not _phrases(sample)
+        return "identifier" if named else "categorical"
     if share >= _TEXT_SHARE and _phrases(sample):
         return "text"
     return "identifier" if share >= _UNIQUE_SHARE else "categorical"
@@ -162,11 +146,9 @@ def _phrases(sample: Any) -> bool:
 
 
 def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
-    """Return which column plays which part, and the task that the target gives.
-
-    Raises ConfigError for a column, task or label that the table lacks, and DataError where the
-    target can't be learned: no value, one class, too many classes.
-    """
+    """Return which column plays which part, and the task that the target gives."""
+    # Raises ConfigError for a column, task or label that the table lacks, and DataError where the
+    # target can't be learned: no value, one class, too many classes.
     table = open_table(snapshot.path)
     _check_names(config, list(snapshot.kinds))
     judged = task_of(table[config.target], config)
@@ -275,10 +257,8 @@ def _first_misfit(column: Any, kind: Kind) -> str:
 
 
 def target_values(frame: pd.DataFrame, schema: Schema) -> tuple[Array, Mask]:
-    """Return the usable targets, shape (n_kept,), and the mask of their rows, shape (n_rows,).
-
-    Targets are float64 for regression, else booleans, int64 or text; usable means present, finite
-    and of a known class.
-    """
+    """Return the usable targets, shape (n_kept,), and the mask of their rows, shape (n_rows,)."""
+    # Targets are float64 for regression, else booleans, int64 or text; usable means present, finite
+    # and of a known class.
     column = pa.chunked_array([pa.array(frame[schema.target], from_pandas=True)])
     return labels_of(column, schema)

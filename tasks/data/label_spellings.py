@@ -38,11 +38,9 @@ def twins_among(counts: Mapping[str, int], target: str) -> tuple[LabelTwins, ...
 
 
 def joined(column: Any, labels: Labels, target: str) -> tuple[Any, JoinedLabels]:
-    """Return a target column as text with spellings replaced by the names that `labels` give.
-
-    The note has the rows of each spelling, and the spellings that neither occur nor differ from one
-    that occurs in case, space or a final dot only.
-    """
+    """Return a target column as text with spellings replaced by the names that `labels` give."""
+    # The note has the rows of each spelling, and the spellings that neither occur nor differ from
+    # one that occurs in case, space or a final dot only.
     texts = label_texts(column)
     counted = pc.value_counts(texts.drop_null())
     counts = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))

@@ -109,11 +109,9 @@ def _labelled_rows(sample: Any, keep: Mask, time_column: str | None) -> Ints:
 
 
 def _with_the_label(column: Any, keep: Mask, labelled: Ints) -> str:
-    """Return that a column is filled in with the label; empty where it is not.
-
-    Rows without a label are like those that will be scored. A share of filled cells as among the
-    labelled rows would leave all of them empty by chance in one case of a million at most.
-    """
+    """Return that a column is filled in with the label; empty where it is not."""
+    # Rows without a label are like those that will be scored. A share of filled cells as among the
+    # labelled rows would leave all of them empty by chance in one case of a million at most.
     absent = int((~keep).sum())
     if min(absent, len(labelled)) < _BOTH_SIDES:
         return ""

@@ -90,15 +90,13 @@ def load_window(
     `folder` keeps the snapshots and the record of the last reading.
     """
     known_forms = declared_forms(config.kinds, forms or {}) | spelled_target(config)
-    wanted = replace(
-        _wanted(config, base, for_scoring=for_scoring),
-        forms=known_forms, since=since, until=until, scratch=folder,
-    )  # fmt: skip
+    source = (for_scoring and config.scoring.source) or config.source
+    window = None if for_scoring else config.training.window
+    bounds = (since, until, folder)
+    wanted = _Wanted(config, source, base, window, for_scoring, known_forms, *bounds)
     record = _record(wanted, folder)
-    if record is not None and not fresh:
-        known = _known(record)
-        if known is not None:
-            return known
+    if record is not None and not fresh and (known := _known(record)) is not None:
+        return known
     snapshot = _read(wanted, folder)
     if record is not None:
         write_recorded(record, snapshot.model_dump_json().encode())
@@ -108,12 +106,6 @@ def load_window(
 def spelled_target(config: PipelineConfig) -> dict[str, ColumnForm]:
     """Return the target's type where `labels` join its spellings: as it is written."""
     return {config.target: ColumnForm("categorical", "text")} if config.labels else {}
-
-
-def _wanted(config: PipelineConfig, base: Path, *, for_scoring: bool) -> _Wanted:
-    if for_scoring:
-        return _Wanted(config, config.scoring.source or config.source, base, None, True, {})
-    return _Wanted(config, config.source, base, config.training.window, False, {})
 
 
 def _columns(wanted: _Wanted) -> tuple[str, ...]:
@@ -201,7 +193,9 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
         given = b64encode(schema.serialize()).decode("ascii")
         table = with_features(table, config, wanted.base)
     if config.time_column is not None:
-        assumptions += _future(table, config.time_column)
+        later = within(table, config.time_column, latest_believed(datetime.now(UTC)), None)
+        if later.num_rows:
+            assumptions.append(f"{config.time_column}: {later.num_rows:,} rows lie in the future")
     overrides = {
         name: form.kind
         for name, form in wanted.forms.items()
@@ -323,11 +317,6 @@ def _filled(read: SourceTable, wanted: _Wanted) -> SourceTable:
             "Write a longer training.window.",
         )
     return read
-
-
-def _future(table: Any, time_column: str) -> list[str]:
-    later = within(table, time_column, latest_believed(datetime.now(UTC)), None).num_rows
-    return [f"{time_column}: {later:,} rows lie in the future"] if later else []
 
 
 def stated_options(source: Source, base: Path) -> dict[str, Any]:

@@ -58,12 +58,10 @@ def check_groups(codes: Codes, column: str) -> None:
 def hold_out_groups(
     numbers: Floats, codes: Codes, labels: Codes | None, holdout: float
 ) -> tuple[Mask, list[str]]:
-    """Return which rows are held out, whole groups only, and notes.
-
-    A group is held out when its number (equal within it) is below `holdout`. Where a part would
-    have no row, or lack a class (of `labels`; None for regression) that two groups have, one is
-    moved.
-    """
+    """Return which rows are held out, whole groups only, and notes."""
+    # A group is held out when its number (equal within it) is below `holdout`. Where a part would
+    # have no row, or lack a class (of `labels`; None for regression) that two groups have, one is
+    # moved.
     held = numbers < holdout
     notes = []
     if held.all() or not held.any():

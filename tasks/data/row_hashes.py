@@ -23,18 +23,13 @@ _WHOLE = r"^(?:0|-?[1-9][0-9]{0,14})$"
 
 
 def row_hashes(table: Any, columns: Sequence[str]) -> Hashes:
-    """Return a hash of each row's cells in `columns`, uint64 of shape (n_rows,).
-
-    Names count and their order does not. A cell counts by its value: 5, 5.0 and "5" are alike, a
-    time counts as its microseconds since 1970, all nulls and NaN are one value.
-    """
+    """Return a hash of each row's cells in `columns`, uint64 of shape (n_rows,)."""
+    # Names count and their order does not. A cell counts by its value: 5, 5.0 and "5" are alike, a
+    # time counts as its microseconds since 1970, all nulls and NaN are one value.
     total = np.full(table.num_rows, _NULL, np.uint64)
     for name in sorted(columns):
-        salt = np.uint64(
-            int.from_bytes(
-                hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "little"
-            )
-        )
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+        salt = np.uint64(int.from_bytes(digest[:8], "little"))
         total = mix(total ^ mix(cell_hashes(table[name]) ^ salt))
     return total
 
@@ -46,10 +41,8 @@ def shares(hashes: Hashes) -> Floats:
 
 
 def mix(values: Hashes) -> Hashes:
-    """Return `values` with their bits mixed well: SplitMix64's finaliser.
-
-    Source: Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators, OOPSLA.
-    """
+    """Return `values` with their bits mixed well: SplitMix64's finaliser."""
+    # Source: Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators, OOPSLA.
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

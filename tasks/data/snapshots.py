@@ -117,16 +117,12 @@ def places_of(snapshot: Snapshot) -> Ints:
 
 def content_digest(table: Any, kinds: Mapping[str, Kind]) -> str:
     """Return the SHA-256 of names, kinds, types and values, however the table is chunked."""
-
-    def of_column(name: str) -> bytes:
-        return _column_digest(table[name])
-
+    names = table.column_names
     whole = hashlib.sha256(str(table.num_rows).encode())
     # hashlib lets go of the interpreter lock while it works.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for name, digest in zip(
-            table.column_names, pool.map(of_column, table.column_names), strict=True
-        ):
+        digests = pool.map(lambda name: _column_digest(table[name]), names)
+        for name, digest in zip(names, digests, strict=True):
             head = f"\0{name}\0{kinds[name]}\0{table.schema.field(name).type}\0"
             whole.update(head.encode("utf-8", "surrogatepass") + digest)
     return whole.hexdigest()
@@ -222,23 +218,19 @@ class Columns:
 def read_frame(
     path: str | Path, columns: Sequence[str] | None = None, rows: Ints | None = None
 ) -> pd.DataFrame:
-    """Return a snapshot, or its `columns` and `rows` (positions) in that order, with index 0..n-1.
-
-    Numbers are int64 or float64 (smaller widths as the source had them), float with NaN where there
-    are nulls; booleans are ``bool``, or ``object`` of True, False and None; text is pandas'
-    ``str``; times are ``datetime64[us]`` that mean UTC, with or without the zone.
-    """
+    """Return a snapshot, or its `columns` and `rows` (positions) in that order; index 0..n-1."""
+    # Numbers are int64 or float64 (smaller widths as the source had them), float with NaN where
+    # there are nulls; booleans are ``bool``, or ``object`` of True, False and None; text is pandas'
+    # ``str``; times are ``datetime64[us]`` that mean UTC, with or without the zone.
     chosen = None if rows is None else np.asarray(rows, np.int64)
     parts = [_frame_of(path, names, chosen) for names in _few_at_once(path, columns)]
     return parts[0] if len(parts) == 1 else pd.concat(parts, axis="columns")
 
 
 def _few_at_once(path: str | Path, columns: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
-    """Yield columns to read together.
-
-    Rows that lie scattered touch every page of a column. Of a large file a few columns are mapped
-    at a time, and let go, so that a process never holds the file beside what it reads of it.
-    """
+    """Yield columns to read together."""
+    # Rows that lie scattered touch every page of a column. Of a large file a few columns are mapped
+    # at a time, and let go, so that a process never holds the file beside what it reads of it.
     size = Path(path).stat().st_size if Path(path).is_file() else 0
     if size <= _AT_ONCE_BYTES:
         yield columns

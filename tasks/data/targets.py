@@ -256,10 +256,8 @@ def labels_of(column: Any, schema: Schema) -> tuple[Array, Mask]:
     known = pc.is_in(text, value_set=pa.array(schema.classes, pa.string()))
     inside = known.to_numpy().astype(bool)
     mask[np.flatnonzero(mask)] = inside
-    if pa.types.is_integer(labels.type) and all(_is_int(label) for label in schema.classes):
+    if pa.types.is_integer(labels.type) and all(
+        label.lstrip("-").isdigit() for label in schema.classes
+    ):
         return labels.to_numpy()[inside], mask
     return text.filter(known).to_numpy(zero_copy_only=False).astype(str), mask
-
-
-def _is_int(label: str) -> bool:
-    return label.lstrip("-").isdigit()

@@ -21,10 +21,8 @@ from tasks.models.validation.round_choice import LEAST_PARTS, noise, shared_rows
 def fold_evidence(
     baseline: CandidateResult, candidates: Sequence[CandidateResult], metric: str, *, ordered: bool
 ) -> FoldEvidence | None:
-    """Return the gain over the baseline of the candidate furthest beyond the folds' noise.
-
-    None with fewer than three folds on which both have a score.
-    """
+    """Return the gain over the baseline of the candidate furthest beyond the folds' noise."""
+    # None with fewer than three folds on which both have a score.
     sign = 1.0 if greater_is_better(metric) else -1.0
     found: list[FoldEvidence] = []
     for result in candidates:

@@ -30,11 +30,9 @@ from tasks.models.run_context import BASELINE
 
 
 def assess(results: Sequence[CandidateResult], basis: Basis, seed: int) -> Assessment:
-    """Evaluate every fitted candidate on the holdout and choose the challenger by validation.
-
-    The challenger is the candidate with the best ``cv_mean``, or the refitted one; the holdout
-    decides nothing here. Where no candidate was fitted, the FitError has the reason of each.
-    """
+    """Evaluate every fitted candidate on the holdout and choose the challenger by validation."""
+    # The challenger is the candidate with the best ``cv_mean``, or the refitted one; the holdout
+    # decides nothing here. Where no candidate was fitted, the FitError has the reason of each.
     metric, schema = basis.prepared.metric, basis.roles
     recipe = basis.prepared.mode.recipe
     challenger = choose(results, metric) if recipe is None else recipe.family

@@ -41,10 +41,8 @@ class Plan:
     bins: int | None = None  # most groups of scores in a replicate; None: every score
 
     def weights(self, widest: int) -> Iterator[Floats]:
-        """Yield weights of shape (some replicates, n_units); `widest` bounds the memory.
-
-        The same plan yields the same replicates whatever `widest` is.
-        """
+        """Yield weights of shape (some replicates, n_units); `widest` bounds the memory."""
+        # The same plan yields the same replicates whatever `widest` is.
         if self.replicates == 0:
             yield np.ones((1, self.n_units))
             return

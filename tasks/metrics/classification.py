@@ -173,10 +173,8 @@ def _mean_defined(by_class: Floats) -> Floats:
 
 
 def _areas(positives: Floats, negatives: Floats) -> tuple[Floats, Floats]:
-    """Return ROC AUC and average precision from weighted rows by descending score.
-
-    Ties count half in the ROC AUC (the trapezoid), and share one threshold in both.
-    """
+    """Return ROC AUC and average precision from weighted rows by descending score."""
+    # Ties count half in the ROC AUC (the trapezoid), and share one threshold in both.
     above = np.cumsum(positives, axis=1)
     n_positive, n_negative = above[:, -1], negatives.sum(axis=1)
     auc = np.einsum("ij,ij->i", negatives, above - positives / 2) / (n_positive * n_negative)

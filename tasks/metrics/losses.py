@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from tasks.base.arrays import Array, Floats, Ints, Mask
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Schema
+from tasks.data.typing.distinct_values import level_text
 from tasks.metrics.label_codes import encode, encode_truth
 
 _ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
@@ -19,12 +20,10 @@ _LEAST = 1e-6
 def row_losses(
     y_true: ArrayLike, predicted: ArrayLike, probability: Floats | None, schema: Schema, metric: str
 ) -> Floats:
-    """Return the loss of each row, shape (rows,), greater is worse.
-
-    Classification: minus the logarithm of the probability of the true class, at most 13.8, or 0
-    and 1 without probabilities. Regression: the absolute error under an absolute metric, else the
-    squared one.
-    """
+    """Return the loss of each row, shape (rows,), greater is worse."""
+    # Classification: minus the logarithm of the probability of the true class, at most 13.8, or 0
+    # and 1 without probabilities. Regression: the absolute error under an absolute metric, else the
+    # squared one.
     if not schema.classes:
         errors: Floats = np.abs(np.asarray(y_true, np.float64) - np.asarray(predicted, np.float64))
         of_value: Floats = errors if metric in _ABSOLUTE else np.square(errors)
@@ -64,21 +63,13 @@ def level_texts(column: Any) -> Array:
     if column.dtype.kind in "iuf" and column.nunique() > 12:
         values = column.astype("float64").replace([np.inf, -np.inf], np.nan)
         cut = pd.qcut(values, 4, duplicates="drop", precision=3)
-        texts = [_range(v) for v in cut]
+        texts = [
+            f"{v.left:,.4g} to {v.right:,.4g}" if hasattr(v, "left") else "(null)" for v in cut
+        ]
     elif column.dtype.kind == "M":
         texts = [f"{v:%Y-%m}" if not gone else "" for v, gone in zip(column, null, strict=True)]
     else:
-        texts = [_level(v) for v in column]
+        texts = [level_text(v) for v in column]
     found = np.asarray(texts, dtype=object)
     found[null] = "(null)"
     return found
-
-
-def _level(value: object) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value)
-
-
-def _range(cut: Any) -> str:
-    return f"{cut.left:,.4g} to {cut.right:,.4g}" if hasattr(cut, "left") else "(null)"

@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tasks.base.arrays import Floats, Mask
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.settings.evaluation import GateConfig, greater_is_better
 from tasks.base.training_records import GateEvidence, Schema
 from tasks.metrics.bootstrap import Plan, interval, resampling
@@ -29,7 +29,7 @@ class Predictions:
     probability: Floats | None = None
     uncalibrated: Floats | None = None
 
-    def only(self, rows: Mask) -> Predictions:
+    def only(self, rows: Mask | Ints) -> Predictions:
         """Return the predictions of the rows of a mask, shape (rows,)."""
         given = (self.probability, self.uncalibrated)
         return Predictions(
@@ -146,11 +146,9 @@ def _meaningful(
     classes: Sequence[str],
     positive: str | None,
 ) -> Predictions:
-    """Return the trivial rule whose `metric` is defined.
-
-    A baseline that predicts the commoner class may predict no positive row, which leaves its
-    precision undefined; the trivial rule to beat in precision calls every row positive.
-    """
+    """Return the trivial rule whose `metric` is defined."""
+    # A baseline that predicts the commoner class may predict no positive row, which leaves its
+    # precision undefined; the trivial rule to beat in precision calls every row positive.
     if metric != "precision" or len(classes) != 2:
         return baseline
     label = positive if positive is not None else classes[-1]

@@ -59,10 +59,8 @@ class RandomEffects:
         return replace(self, deviations=np.zeros_like(self.deviations)).quantile(share)
 
     def quantile(self, share: float, noise: float = 0.0, factor: float = 1.0) -> float:
-        """Return the quantile, at the probability `share`, of one more value measured with `noise`.
-
-        Noise is a variance; `factor` is how many times the usual variance that value has.
-        """
+        """Return the quantile, at the probability `share`, of one more value measured with `noise`."""
+        # Noise is a variance; `factor` is how many times the usual variance that value has.
         deviations = np.sqrt(self.variances + self.deviations**2 * factor + noise)
         reach = _REACH * float(deviations.max())
         if reach == 0:
@@ -70,16 +68,11 @@ class RandomEffects:
 
         def beyond(place: float) -> float:
             with np.errstate(divide="ignore", invalid="ignore"):
-                return (
-                    float(self.weights @ scipy.special.ndtr((place - self.means) / deviations))
-                    - share
-                )
+                below = scipy.special.ndtr((place - self.means) / deviations)
+            return float(self.weights @ below) - share
 
-        return float(
-            scipy.optimize.brentq(
-                beyond, float(self.means.min()) - reach, float(self.means.max()) + reach
-            )
-        )
+        ends = float(self.means.min()) - reach, float(self.means.max()) + reach
+        return float(scipy.optimize.brentq(beyond, *ends))
 
 
 def random_effects(

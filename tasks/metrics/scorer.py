@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tasks.base.arrays import Floats, Ints
+from tasks.base.arrays import Floats
 from tasks.base.errors import EvidenceError
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.training_records import Evaluation, MetricValue, Schema
@@ -68,12 +68,10 @@ def evaluate(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Evaluation:
-    """Return every metric of the task, each with its bootstrap interval; None for undefined ones.
-
-    `blocks` are those of rows that lie in time, see `time_blocks`, or the groups of a ranking. 0
-    `replicates` give no intervals. The confusion matrix has a row for each true class and a column
-    for each predicted one, in the order of ``schema.classes``.
-    """
+    """Return every metric of the task, each with its bootstrap interval; None for undefined ones."""
+    # `blocks` are those of rows that lie in time, see `time_blocks`, or the groups of a ranking. 0
+    # `replicates` give no intervals. The confusion matrix has a row for each true class and a
+    # column for each predicted one, in the order of ``schema.classes``.
     names = known_metrics(schema.classes, queries)
     if queries is not None:
         blocks = queries.groups
@@ -93,11 +91,13 @@ def evaluate(
     if not isinstance(exact, ClassScores) or not isinstance(drawn, ClassScores):
         return Evaluation(candidate=candidate, metrics=metrics)
     truth, guess = encode_truth(y_true, schema.classes), encode(predicted, schema.classes)
+    k = len(schema.classes)
+    cells = np.bincount(truth * (k + 1) + guess, minlength=k * (k + 1)).reshape(k, k + 1)
     return Evaluation(
         candidate=candidate,
         metrics=metrics,
         per_class=_per_class(exact, drawn, schema.classes, confidence),
-        confusion=_confusion(truth, guess, len(schema.classes)),
+        confusion=tuple(map(tuple, cells[:, :k].tolist())),  # without predictions of no known class
     )
 
 
@@ -130,10 +130,8 @@ def prepare(
     wanted: Collection[str],
     queries: RankingGroups | None = None,
 ) -> Scores:
-    """Return truth and predictions ready to be scored under the weights of `plan`.
-
-    Raises EvidenceError if a metric is unknown to the task or the shapes do not match.
-    """
+    """Return truth and predictions ready to be scored under the weights of `plan`."""
+    # Raises EvidenceError if a metric is unknown to the task or the shapes do not match.
     known = known_metrics(classes, queries)
     for name in wanted:
         if name not in known:
@@ -175,10 +173,8 @@ def point(scores: Scores) -> dict[str, float]:
 
 
 def replicate(scores: Scores, points: Mapping[str, float]) -> dict[str, Floats]:
-    """Return the metrics of every replicate, shape (replicates,) each.
-
-    Where the plan puts scores into bins, replicates are shifted by what binning does to `points`.
-    """
+    """Return the metrics of every replicate, shape (replicates,) each."""
+    # Where the plan puts scores into bins, replicates are shifted by what binning does to `points`.
     chunks = [scores.under(weights) for weights in scores.plan.weights(scores.width)]
     values = {name: np.concatenate([c[name] for c in chunks]) for name in scores.wanted}
     if scores.plan.bins is None:
@@ -237,9 +233,3 @@ def _per_class(
         | {"support": MetricValue(value=float(whole_counts.true[0, k]))}
         for k, label in enumerate(classes)
     }
-
-
-def _confusion(truth: Ints, predicted: Ints, k: int) -> tuple[tuple[int, ...], ...]:
-    """Return rows by true and predicted class; a prediction of no known class is left out."""
-    cells = np.bincount(truth * (k + 1) + predicted, minlength=k * (k + 1))
-    return tuple(tuple(int(v) for v in row[:k]) for row in cells.reshape(k, k + 1))

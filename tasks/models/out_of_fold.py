@@ -39,10 +39,8 @@ class OutOfFold:
         return np.asarray([places[str(label)] for label in labels], dtype=np.int64)[codes.ravel()]
 
     def turns(self) -> Iterator[tuple[Ints, Ints]]:
-        """Yield the rows of each part, and those of the parts that it may be judged by.
-
-        Where rows lie in time only earlier parts may judge a later one.
-        """
+        """Yield the rows of each part, and those of the parts that it may be judged by."""
+        # Where rows lie in time only earlier parts may judge a later one.
         for number in np.unique(self.part):
             others = self.part < number if self.ordered else self.part != number
             yield np.flatnonzero(self.part == number), np.flatnonzero(others)

@@ -113,12 +113,10 @@ def fit_forward(
     *,
     objective: str | dict[str, Any] | None = None,
 ) -> None:
-    """Keep the recipe's predictions of the newer half of the training rows, forward in time.
-
-    Each of two parts is predicted by the recipe fitted on the rows before it. A search has such
-    predictions from its validation; a refit validates nothing. They are kept beside the model that
-    `fit_recipe` left in `folder`, as out-of-fold predictions are.
-    """
+    """Keep the recipe's predictions of the newer half of the training rows, forward in time."""
+    # Each of two parts is predicted by the recipe fitted on the rows before it. A search has such
+    # predictions from its validation; a refit validates nothing. They are kept beside the model
+    # that `fit_recipe` left in `folder`, as out-of-fold predictions are.
     own, whole = folder / recipe.family, kept(folder, recipe.family)
     if whole is not None and FILE in whole.digests:
         return
@@ -171,11 +169,9 @@ def refit(
     folder: Path,
     recipe: Recipe | None = None,
 ) -> CandidateResult:
-    """Fit the winner's settings once more, on training and holdout rows together.
-
-    `recipe` is the one that the winner was fitted by; None: its own. Notes of the result compare
-    its predictions of the holdout with the judged model's.
-    """
+    """Fit the winner's settings once more, on training and holdout rows together."""
+    # `recipe` is the one that the winner was fitted by; None: its own. Notes of the result compare
+    # its predictions of the holdout with the judged model's.
     recipe = recipe or recipe_of(winner, Path(winner.model_path).parents[1])
     result = fit_recipe(snapshot_path, split, schema, training, "", recipe, folder, whole=True)
     if result.cached:

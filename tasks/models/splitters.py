@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,35 +64,21 @@ def make_folds(
     if queries is not None:
         return folds_of_groups(queries, folds, ordered=ordered, seed=seed), tuple(notes)
     if folds <= 1:
-        made: tuple[Fold, ...] = (_one_part(y, ordered, classification, seed, groups),)
+        how = {"ordered": ordered, "classification": classification}
+        made: tuple[Fold, ...] = (inner_part(y, VALIDATION_SHARE, **how, seed=seed, groups=groups),)
     elif ordered:
-        made = _forward(len(y), folds)
+        made = _forward(_edges(len(y), folds))
     else:
         made = _shuffled(y, folds, classification, seed)
     return made, tuple(notes)
 
 
-def _one_part(
-    y: Array, ordered: bool, classification: bool, seed: int, groups: Positions | None
-) -> Fold:
-    return inner_part(
-        y,
-        VALIDATION_SHARE,
-        ordered=ordered,
-        classification=classification,
-        seed=seed,
-        groups=groups,
-    )
-
-
 def grouped_folds(
     y: Array, folds: int, *, classification: bool, seed: int, groups: Positions
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
-    """Return folds that keep `groups` whole, and notes about them.
-
-    Group by group, the largest first, goes to the fold that has least of its classes. There are no
-    more folds than groups of the class that has fewest, but two at least.
-    """
+    """Return folds that keep `groups` whole, and notes about them."""
+    # Group by group, the largest first, goes to the fold that has least of its classes. There are
+    # no more folds than groups of the class that has fewest, but two at least.
     notes: list[str] = []
     labels = np.unique(y, return_inverse=True)[1].ravel() if classification else None
     codes = np.unique(groups, return_inverse=True)[1].ravel()
@@ -108,10 +95,7 @@ def grouped_folds(
             f"{'the rarest class is' if classification else 'rows are'} of {fewest} groups"
         )
         folds = max(2, fewest)
-    place = _dealt(table, folds, seed)[codes]
-    return tuple(
-        Fold(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(folds)
-    ), tuple(notes)
+    return _apart(_dealt(table, folds, seed)[codes], folds), tuple(notes)
 
 
 def _class_counts(codes: Positions, labels: Positions | None) -> Floats:
@@ -137,20 +121,20 @@ def _dealt(table: Floats, folds: int, seed: int) -> Positions:
     return place
 
 
-def _forward(rows: int, folds: int) -> tuple[Fold, ...]:
-    edges = _edges(rows, folds)
-    everything = np.arange(rows, dtype=np.int64)
+def _forward(edges: Sequence[int]) -> tuple[Fold, ...]:
+    rows = np.arange(edges[-1], dtype=np.int64)
+    return tuple(Fold(rows[:first], rows[first:last]) for first, last in itertools.pairwise(edges))
+
+
+def _apart(place: Positions, folds: int) -> tuple[Fold, ...]:
     return tuple(
-        Fold(everything[:first], everything[first:last])
-        for first, last in itertools.pairwise(edges)
+        Fold(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(folds)
     )
 
 
 def _edges(rows: int, folds: int) -> list[int]:
-    """Return where the parts of rows in time begin and end, from half of the rows on.
-
-    A model of the first sixth of a history is another one than that which is to be judged.
-    """
+    """Return where the parts of rows in time begin and end, from half of the rows on."""
+    # A model of the first sixth of a history is another one than that which is to be judged.
     least = rows - rows // 2
     return [least + (rows - least) * part // folds for part in range(folds + 1)]
 
@@ -163,9 +147,7 @@ def _shuffled(y: Array, folds: int, classification: bool, seed: int) -> tuple[Fo
         order = order[np.argsort(np.unique(y, return_inverse=True)[1][order], kind="stable")]
     place = np.empty(len(y), dtype=np.int64)
     place[order] = np.arange(len(y)) % folds
-    return tuple(
-        Fold(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(folds)
-    )
+    return _apart(place, folds)
 
 
 def folds_of_groups(groups: Positions, folds: int, *, ordered: bool, seed: int) -> tuple[Fold, ...]:
@@ -175,17 +157,8 @@ def folds_of_groups(groups: Positions, folds: int, *, ordered: bool, seed: int) 
     if not ordered:
         _, code = np.unique(groups, return_inverse=True)
         place = np.random.default_rng(seed).permutation(int(code.max()) + 1)[code.ravel()] % folds
-        return tuple(
-            Fold(np.flatnonzero(place != fold), np.flatnonzero(place == fold))
-            for fold in range(folds)
-        )
-    rows = len(groups)
-    edges = [_uncut(groups, edge) for edge in _edges(rows, folds)]
-    everything = np.arange(rows, dtype=np.int64)
-    made = (
-        Fold(everything[:first], everything[first:last])
-        for first, last in itertools.pairwise(edges)
-    )
+        return _apart(place, folds)
+    made = _forward([_uncut(groups, edge) for edge in _edges(len(groups), folds)])
     return tuple(fold for fold in made if len(fold.train) and len(fold.valid))
 
 
@@ -219,11 +192,9 @@ def inner_part(
     seed: int,
     groups: Positions | None = None,
 ) -> Fold:
-    """Set `share` of the rows aside to validate: the newest ones, if `ordered`.
-
-    A class is never set aside whole: a model can only be judged on classes it has seen. Rows of
-    one of `groups` stay on one side, unless rows are `ordered` or there is one group only.
-    """
+    """Set `share` of the rows aside to validate: the newest ones, if `ordered`."""
+    # A class is never set aside whole: a model can only be judged on classes it has seen. Rows of
+    # one of `groups` stay on one side, unless rows are `ordered` or there is one group only.
     rows = len(y)
     if groups is not None and not ordered and len(np.unique(groups)) > 1:
         return _grouped_part(y, share, classification, seed, groups)

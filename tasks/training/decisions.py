@@ -38,10 +38,8 @@ def recorded_versions(pipeline: OpenPipeline) -> frozenset[str]:
 
 
 def require_news(pipeline: OpenPipeline, basis: Basis, cause: Cause) -> None:
-    """Raise where a refit has nothing newer to learn from, or the last training saw all of it.
-
-    A person's refit is not held to what the last training saw.
-    """
+    """Raise where a refit has nothing newer to learn from, or the last training saw all of it."""
+    # A person's refit is not held to what the last training saw.
     trained = pipeline.ledger.decisions(pipeline.config.name, kinds=("trained",))
     seen = None if cause.kind == "manual" else seen_until(trained)
     require_newer_rows(basis.prepared.mode, newest_labelled(basis), seen)
@@ -83,11 +81,13 @@ def training_decision(
 ) -> Decision:
     """Return the record of a training, but for its version; without `seconds` it has not ended."""
     score = outcome.metrics.get(outcome.metric)
+    value = score.value if score else None
+    reached = "not defined" if value is None else f"{value:.4g}"
     end = newest_labelled(basis)
     evidence: dict[str, Any] = {
         "challenger": outcome.challenger,
         "metric": outcome.metric,
-        "score": score.value if score else None,
+        "score": value,
         "low": score.low if score else None,
         "high": score.high if score else None,
         "verdict": outcome.verdict.model_dump(mode="json"),
@@ -95,7 +95,7 @@ def training_decision(
         "rows_holdout": outcome.rows_holdout,
         "seconds": None if seconds is None else round(seconds, 3),
         "seen_until": end.isoformat() if end else None,
-        "window": [basis.snapshot.start, end] if end else None,
+        "window": [m and m.isoformat() for m in (basis.snapshot.start, end)] if end else None,
         "key": outcome.key,
         "training": outcome.mode.kind,
         "training_reason": outcome.mode.reason,
@@ -111,8 +111,7 @@ def training_decision(
         correlation=cause.correlation,
         sentence=(
             f"{_done(outcome.mode)} on {outcome.rows_train:,} rows: {outcome.challenger} has "
-            f"{outcome.metric} {_number(score.value if score else None)} on "
-            f"{outcome.rows_holdout:,} held-out rows."
+            f"{outcome.metric} {reached} on {outcome.rows_holdout:,} held-out rows."
         ),
         version=outcome.model.version if outcome.model else None,
         data_digest=basis.snapshot.digest,
@@ -120,7 +119,7 @@ def training_decision(
         config_digest=pipeline.digest,
         prefect_run=outcome.prefect_run_id or "",
         mlflow_run=outcome.mlflow_run_id,
-        evidence={**evidence, "window": _span(evidence["window"])},
+        evidence=evidence,
         links=_links(pipeline, outcome),
     )
 
@@ -131,11 +130,9 @@ def verdict_of(trained: Decision) -> Verdict:
 
 
 def record_both(ledger: Ledger, trained: Decision, model: ModelVersion) -> bool:
-    """Record a training and what the gate decided about its model; return whether that was new.
-
-    Both are named by the run of the model: it is the same where a killed process registered it,
-    and another where the same rows are trained on again, as after a model was deleted in MLflow.
-    """
+    """Record a training and what the gate decided about its model; return whether that was new."""
+    # Both are named by the run of the model: it is the same where a killed process registered it,
+    # and another where the same rows are trained on again, as after a model was deleted in MLflow.
     identity = f"{trained.evidence['key']} {model.run_id}"
     whole = trained.model_copy(
         update={"id": decision_id(trained.pipeline, "trained", identity), "version": model.version}
@@ -190,11 +187,3 @@ def _links(pipeline: OpenPipeline, outcome: TrainingOutcome) -> dict[str, str]:
         "prefect": prefect_run_page(pipeline.state, outcome.prefect_run_id or "") or "",
     }
     return {name: link for name, link in links.items() if link}
-
-
-def _span(window: Any) -> list[str | None] | None:
-    return None if window is None else [w.isoformat() if w else None for w in window]
-
-
-def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.4g}"

@@ -26,10 +26,8 @@ _CHEAP = 30.0
 def fit_all(
     pipeline: OpenPipeline, basis: Basis, *, fresh: bool = False
 ) -> tuple[CandidateResult, ...]:
-    """Fit every candidate; those that an earlier run of the same fits finished are reused.
-
-    A refit fits the trivial baseline and the recipe alone.
-    """
+    """Fit every candidate; those that an earlier run of the same fits finished are reused."""
+    # A refit fits the trivial baseline and the recipe alone.
     folder = Path(basis.prepared.folder) / "candidates"
     if fresh:
         for stale in (folder, folder.with_name("refit")):
@@ -77,12 +75,10 @@ def winner_of(
     assessment: Assessment,
     verdict: Verdict,
 ) -> CandidateResult:
-    """Return the model to register.
-
-    A promoted challenger is fitted once more on training and holdout rows together where the
-    pipeline refits, so that the newest rows are learned too; else it is the judged model. After an
-    incomplete comparison it is the judged model too: the holdout still has to judge the rest.
-    """
+    """Return the model to register."""
+    # A promoted challenger is fitted once more on training and holdout rows together where the
+    # pipeline refits, so that the newest rows are learned too; else it is the judged model. After
+    # an incomplete comparison it is the judged model too: the holdout still has to judge the rest.
     judged = next(r for r in results if r.candidate == assessment.challenger)
     if not (verdict.promoted and verdict.complete and basis.prepared.refit):
         return judged

@@ -32,10 +32,8 @@ _MOVING = timedelta(hours=1)
 
 
 def record_interrupted(pipeline: OpenPipeline) -> None:
-    """Record decisions whose process ended before it could: of trainings, and moves of the alias.
-
-    While a training goes on, which will record itself, nothing is done.
-    """
+    """Record decisions whose process ended before it could: of trainings, and moves of the alias."""
+    # While a training goes on, which will record itself, nothing is done.
     if not any(_unrecorded(pipeline)):
         return
     with suppress(Busy), pipeline.ledger.flight(pipeline.config.name):
@@ -88,10 +86,8 @@ def _record_move(
 
 
 def settled_champion(pipeline: OpenPipeline, data_digest: str) -> ModelVersion | None:
-    """Return the champion, or the one before it where these rows made it and are not concluded.
-
-    Done again, that training finds the champion that it was planned against, and so itself.
-    """
+    """Return the champion, or the one before it where these rows made it and are not concluded."""
+    # Done again, that training finds the champion that it was planned against, and so itself.
     champion = champion_if_any(pipeline)
     if champion is None or not (key := champion.tags.get("keepfit.training_key", "")):
         return champion

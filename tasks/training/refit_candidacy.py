@@ -117,10 +117,8 @@ def newer_than(snapshot: Snapshot, schema: Schema, until: datetime) -> tuple[int
 
 
 def _newer_rows(champion: ModelVersion, snapshot: Snapshot, schema: Schema) -> int | None:
-    """Return how many rows are newer than the champion's; None where rows have no time.
-
-    Without a time it is 0 where the rows are those that the champion was trained on.
-    """
+    """Return how many rows are newer than the champion's; None where rows have no time."""
+    # Without a time it is 0 where the rows are those that the champion was trained on.
     until = champion.trained_until
     if schema.time_column is None or until is None:
         known = champion.tags.get(_DATA_TAG, "")
@@ -131,11 +129,9 @@ def _newer_rows(champion: ModelVersion, snapshot: Snapshot, schema: Schema) -> i
 def require_newer_rows(
     mode: TrainingMode, newest: datetime | None = None, seen: datetime | None = None
 ) -> None:
-    """Raise where a refit has too few newer rows to learn from and to be judged on.
-
-    `newest` and `seen` are times of the newest labelled rows of now, and of the last training,
-    whose result would be the same again; None: not checked.
-    """
+    """Raise where a refit has too few newer rows to learn from and to be judged on."""
+    # `newest` and `seen` are times of the newest labelled rows of now, and of the last training,
+    # whose result would be the same again; None: not checked.
     if mode.kind != "refit":
         return
     if newest is not None and seen is not None and as_utc(newest) <= as_utc(seen):

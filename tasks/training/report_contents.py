@@ -85,17 +85,8 @@ def card_of(
     diagnosis: Diagnosis,
 ) -> Card:
     """Return the model card of a version."""
-    return make_card(
-        pipeline.config.description,
-        source_words(pipeline),
-        retraining_words(pipeline),
-        basis,
-        results,
-        assessment,
-        verdict,
-        version,
-        diagnosis,
-    )
+    stated = (pipeline.config.description, source_words(pipeline), retraining_words(pipeline))
+    return make_card(*stated, basis, results, assessment, verdict, version, diagnosis)
 
 
 def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:

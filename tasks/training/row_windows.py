@@ -39,12 +39,10 @@ from tasks.base.source_notes import JoinedLabels
 def training_snapshot(
     pipeline: Pipeline, *, fresh: bool = False, keep_contract: bool = True, whole: bool = True
 ) -> Snapshot:
-    """Read the training window, and infer the contract when the pipeline has none yet.
-
-    A column that the contract promises and the source lost is left to the contract check, which
-    names everything that is broken at once. A file that is empty or incomplete is refused if
-    `whole`, else left aside with a note.
-    """
+    """Read the training window, and infer the contract when the pipeline has none yet."""
+    # A column that the contract promises and the source lost is left to the contract check, which
+    # names everything that is broken at once. A file that is empty or incomplete is refused if
+    # `whole`, else left aside with a note.
     contract = known_contract(pipeline)
     promised = () if contract is None else tuple(contract.columns)
     source = pipeline.config.source
@@ -81,11 +79,9 @@ def scoring_snapshot(
     whole: bool = False,
     settled: bool = False,
 ) -> Snapshot:
-    """Read the rows to score whose time lies in [since, until); there may be none.
-
-    A file that is empty or incomplete is refused if `whole`, else left aside with a note; `settled`
-    leaves aside also what may be half written.
-    """
+    """Read the rows to score whose time lies in [since, until); there may be none."""
+    # A file that is empty or incomplete is refused if `whole`, else left aside with a note;
+    # `settled` leaves aside also what may be half written.
     config = pipeline.config
     stated = config.scoring.source or config.source
     chosen, aside = (stated, ()) if whole else rows_to_score(pipeline, settled=settled)
@@ -235,10 +231,8 @@ def _readable(config: PipelineConfig, available: Collection[str]) -> PipelineCon
 
 
 def require_spellings(pipeline: Pipeline, snapshot: Snapshot) -> None:
-    """Refuse a spelling in `labels` that no row has, the first time that it is read.
-
-    A mapping that fitted once stays right: a later window may lack a spelling of an earlier one.
-    """
+    """Refuse a spelling in `labels` that no row has, the first time that it is read."""
+    # A mapping that fitted once stays right: a later window may lack a spelling of an earlier one.
     note = next((n for n in snapshot.findings if isinstance(n, JoinedLabels)), None)
     if note is None:
         return

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from typing import Literal
 
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.monitoring_records import Cause, PolicyDecision
@@ -22,14 +23,13 @@ _POLL_SECONDS = 0.5
 def admitted(
     pipeline: OpenPipeline, cause: Cause, *, refit: bool = False
 ) -> Iterator[PolicyDecision]:
-    """Hold the pipeline's flight and yield the policy's decision on `cause`.
-
-    A person's run while another training goes on waits for it, and then finds its work done;
-    an alarm or the calendar does not wait: the refusal is recorded.
-    """
+    """Hold the pipeline's flight and yield the policy's decision on `cause`."""
+    # A person's run while another training goes on waits for it, and then finds its work done; an
+    # alarm or the calendar does not wait: the refusal is recorded.
     with ExitStack() as held:
         if not _take_off(pipeline, cause, held):
-            yield _running(pipeline, cause)
+            why = "another training of this pipeline is going on."
+            yield _withheld(pipeline, cause, "running", why)
             return
         # Of the process that was waited for.
         record_left(pipeline)
@@ -38,14 +38,7 @@ def admitted(
 
 def hold_back(pipeline: OpenPipeline, cause: Cause, error: NoNewerRowsError) -> PolicyDecision:
     """Record that a refit waits for rows; return the decision."""
-    decision = PolicyDecision(
-        retrain=False,
-        reasons=cause.reasons,
-        withheld="rows",
-        sentence=f"Not trained: {error.message}",
-    )
-    record_skip(pipeline, cause, decision, datetime.now(UTC))
-    return decision
+    return _withheld(pipeline, cause, "rows", error.message)
 
 
 def _take_off(pipeline: OpenPipeline, cause: Cause, held: ExitStack) -> bool:
@@ -64,12 +57,11 @@ def _take_off(pipeline: OpenPipeline, cause: Cause, held: ExitStack) -> bool:
             return True
 
 
-def _running(pipeline: OpenPipeline, cause: Cause) -> PolicyDecision:
+def _withheld(
+    pipeline: OpenPipeline, cause: Cause, by: Literal["rows", "running"], why: str
+) -> PolicyDecision:
     decision = PolicyDecision(
-        retrain=False,
-        reasons=cause.reasons,
-        withheld="running",
-        sentence="Not trained: another training of this pipeline is going on.",
+        retrain=False, reasons=cause.reasons, withheld=by, sentence=f"Not trained: {why}"
     )
     record_skip(pipeline, cause, decision, datetime.now(UTC))
     return decision

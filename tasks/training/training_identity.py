@@ -25,11 +25,9 @@ def fit_key(
     holdout: float | None = None,
     mode: TrainingMode | None = None,
 ) -> str:
-    """Return the digest of all that decides the fitted candidates, 64 hex digits.
-
-    `holdout` is a share (None: as the file states); `mode` has the recipe where nothing is
-    searched.
-    """
+    """Return the digest of all that decides the fitted candidates, 64 hex digits."""
+    # `holdout` is a share (None: as the file states); `mode` has the recipe where nothing is
+    # searched.
     settings = pipeline.config.model_dump(mode="json", include=_DECIDE_FITS)
     if holdout is not None:
         settings["split"]["holdout"] = holdout

@@ -34,12 +34,10 @@ def prepare(
     refit: Candidacy | None = None,
     reason: str = "",
 ) -> Prepared:
-    """Return which column plays which part, which rows are held out, and the training's keys.
-
-    `champion_until` is the time of the newest row that the champion was trained on. Without a
-    champion to `refit` it is a search, for `reason`. Raises ConfigError when the metric is not one
-    for the target's task, DataError with nothing to train on or to judge on.
-    """
+    """Return which column plays which part, which rows are held out, and the training's keys."""
+    # `champion_until` is the time of the newest row that the champion was trained on. Without a
+    # champion to `refit` it is a search, for `reason`. Raises ConfigError when the metric is not
+    # one for the target's task, DataError with nothing to train on or to judge on.
     schema = build_schema(snapshot, pipeline.config)
     check_objective(pipeline.config.objective, schema)
     schema = schema.running(OwnCode.of(pipeline.config.hooks, pipeline.base))
@@ -85,12 +83,10 @@ def prepare(
 def share_held_out(
     snapshot: Snapshot, schema: Schema, stated: float, champion_until: datetime, fewest: int
 ) -> float:
-    """Return the share of rows to hold out where a champion was trained on the older ones.
-
-    Held out are at most half of the labelled rows that are newer than the champion's: were all of
-    them, the challenger would know no newer world than the champion, and could not be better.
-    Where half of them are fewer than `fewest`, it is the stated share.
-    """
+    """Return the share of rows to hold out where a champion was trained on the older ones."""
+    # Held out are at most half of the labelled rows that are newer than the champion's: were all of
+    # them, the challenger would know no newer world than the champion, and could not be better.
+    # Where half of them are fewer than `fewest`, it is the stated share.
     if schema.time_column is None:
         return stated
     newer, rows = newer_than(snapshot, schema, champion_until)

@@ -29,11 +29,9 @@ from tasks.training.report_contents import card_of, report_html
 def finished_training(
     pipeline: OpenPipeline, key: str, computed_since: datetime | None = None
 ) -> TrainingOutcome | None:
-    """Return the outcome with `key` if all that it names is still there.
-
-    A training whose time budget was used up is not finished: done again, it fits what it skipped.
-    With `computed_since` only one counts that ended later and computed everything anew.
-    """
+    """Return the outcome with `key` if all that it names is still there."""
+    # A training whose time budget was used up is not finished: done again, it fits what it skipped.
+    # With `computed_since` only one counts that ended later and computed everything anew.
     found = find_outcome(pipeline.work, key)
     if (
         found is None

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
@@ -87,11 +88,10 @@ def _known(path: Path, max_bytes: int, encoding: str | None, _version: tuple[int
 def _survey(handle: IO[bytes], path: Path, max_bytes: int, encoding: str | None) -> Survey:
     head = handle.read(SAMPLE)
     _refuse_foreign(head, path)
-    encoding, guessed = _from_bom(head, encoding)
-    wide = encoding is not None and encoding.replace("_", "-").lower().startswith(
-        ("utf-16", "utf-32")
-    )
-    counts = _Counts(path, max_bytes, nul_allowed=wide)
+    encoding = next((name for mark, name in _BOMS if head.startswith(mark)), encoding)
+    guessed = False
+    plain = (encoding or "").replace("_", "-").lower()
+    counts = _Counts(path, max_bytes, nul_allowed=plain.startswith(("utf-16", "utf-32")))
     chunk, valid_utf8, odd = head, Utf8Check(), b""
     while chunk:
         counts.add(chunk)
@@ -103,13 +103,6 @@ def _survey(handle: IO[bytes], path: Path, max_bytes: int, encoding: str | None)
     return Survey(
         encoding, guessed, _decode(head, encoding, path), counts.quotes, counts.lines, counts.size
     )
-
-
-def _from_bom(head: bytes, stated: str | None) -> tuple[str | None, bool]:
-    for mark, name in _BOMS:
-        if head.startswith(mark):
-            return name, False
-    return stated, False
 
 
 class Utf8Check:
@@ -187,14 +180,11 @@ def _refuse_foreign(head: bytes, path: Path) -> None:
 
 
 def _guess(data: bytes) -> tuple[str, bool]:
-    """Return the encoding of text that is not UTF-8.
-
-    Words of western languages hold few bytes above 127. Where most of a word's bytes are, the
-    script is another one, which charset_normalizer identifies.
-    """
-    words = [w for w in _WORD.findall(data) if not w.isascii()]
-    high = sum(sum(byte > 127 for byte in word) for word in words[:5000])
-    if words and high > 0.5 * sum(map(len, words[:5000])):
+    """Return the encoding of text that is not UTF-8."""
+    # Words of western languages hold few bytes above 127. Where most of a word's bytes are, the
+    # script is another one, which charset_normalizer identifies.
+    letters = b"".join([w for w in _WORD.findall(data) if not w.isascii()][:5000])
+    if sum(byte > 127 for byte in letters) > 0.5 * len(letters):
         best = charset_normalizer.from_bytes(data[:200_000]).best()
         if best is not None:
             return best.encoding, True
@@ -240,13 +230,9 @@ def detect_delimiter(sample: str) -> str:
 
 def _agreement(sample: str, delimiter: str) -> tuple[float, int]:
     """Return how far the lines agree (0 to 1.5) and in how many fields."""
-    rows: list[list[str]] = []
+    reader = csv.reader(io.StringIO(sample[:200_000], newline=""), delimiter=delimiter)
     try:
-        for row in csv.reader(io.StringIO(sample[:200_000], newline=""), delimiter=delimiter):
-            if row:
-                rows.append(row)
-            if len(rows) >= 200:
-                break
+        rows = list(islice(filter(None, reader), 200))
     except csv.Error:
         return (0.0, 0)
     if not rows:

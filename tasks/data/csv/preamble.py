@@ -115,16 +115,11 @@ def _header(rows: list[_Row]) -> int:
     width = max(counts, key=lambda fields: (counts[fields], fields))
     body = [row for row in rows if len(row.cells) == width]
     extent = Counter(row.extent for row in body[-_BODY:]).most_common(1)[0][0]
-    at = 0
-    while at < min(len(rows) - 1, MOST_LINES):
-        row = rows[at]
+    for at, row in enumerate(rows[: min(len(rows) - 1, MOST_LINES)]):
         whole = len(row.cells) == width and row.extent >= extent
         if whole and not _is_comment(rows, at, width):
-            break
-        at += 1
-    else:
-        return 0
-    return at if at and _proved(rows, at, width) else 0
+            return at if at and _proved(rows, at, width) else 0
+    return 0
 
 
 def _is_comment(rows: list[_Row], at: int, width: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +90,8 @@ def read_csv(
         raise DataError(
             f"{where}: a header and no row.", "Name a file with at least one line of values."
         )
-    typing = Typing(_rules(source, layouts[0].delimiter), expected, written)
+    stated = (source.decimal, source.thousands, source.null_values, source.date_formats)
+    typing = Typing(TextRules(*stated, layouts[0].delimiter), expected, written)
     # Every column of the file is evidence, whichever of them are requested.
     typing.settle_decimal(dict(zip(texts.column_names, texts.columns, strict=True)))
     if columns is not None:
@@ -102,16 +105,14 @@ def read_csv(
         raise UnitError(error.column, error.found, error.known, at_fault) from None
     detected = {**layouts[0].detected, **typing.detected}
     texts = (*notes, *typing.notes.sentences())
-    findings += [_with_files(note, layouts, typing.rules) for note in typing.findings]
+    for note in typing.findings:
+        if isinstance(note, SeveralUnits) and len(layouts) > 1:
+            among = _units_by_file(layouts, note.column, typing.rules)
+            note = note.model_copy(update={"files": among})
+        findings.append(note)
     return SourceTable(
         table, texts, None, detected, tuple(findings), frozenset(typing.rewritten), typing.written
     )
-
-
-def _with_files(note: ReadingNote, layouts: Sequence[_Layout], rules: TextRules) -> ReadingNote:
-    if not isinstance(note, SeveralUnits) or len(layouts) == 1:
-        return note
-    return note.model_copy(update={"files": _units_by_file(layouts, note.column, rules)})
 
 
 def _units_by_file(layouts: Sequence[_Layout], column: str, rules: TextRules) -> dict[str, str]:
@@ -123,12 +124,6 @@ def _units_by_file(layouts: Sequence[_Layout], column: str, rules: TextRules) ->
             for unit in units_of(cells, rules.missing):
                 found.setdefault(unit, layout.path.name)
     return found
-
-
-def _rules(source: CsvSource, delimiter: str) -> TextRules:
-    return TextRules(
-        source.decimal, source.thousands, source.null_values, source.date_formats, delimiter
-    )
 
 
 def _layout(path: Path, source: CsvSource) -> _Layout:
@@ -306,16 +301,14 @@ def _tidy(table: Any, layouts: list[_Layout], notes: list[str], *, may_be_empty:
 def _trimmed(table: Any, notes: list[str]) -> Any:
     """Return `table` without space around its texts; what holds nothing else is null."""
     names = []
-    for position, name in enumerate(table.column_names):
-        column = table[position]
-        if not pa.types.is_string(column.type):
-            continue
-        trimmed = pc.utf8_trim(column, characters=_SPACES)
-        if not trimmed.equals(column):
-            names.append(name)
-            empty = pc.equal(trimmed, "")
-            trimmed = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed)
-            table = table.set_column(position, name, trimmed)
+    for position, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if pa.types.is_string(column.type):
+            trimmed = pc.utf8_trim(column, characters=_SPACES)
+            if not trimmed.equals(column):
+                names.append(name)
+                none = pa.scalar(None, pa.string())
+                trimmed = pc.if_else(pc.equal(trimmed, ""), none, trimmed)
+                table = table.set_column(position, name, trimmed)
     if names:
         notes.append(f"{listed(names)}: space around text was removed")
     return table
@@ -337,14 +330,8 @@ def _without_empty_end(table: Any, notes: list[str], *, may_be_empty: bool) -> A
     while step < 2 * rows and all(_blank(c) for c in table.slice(max(rows - step, 0)).columns):
         step *= 2
     end = table.slice(max(rows - step, 0))
-    used = [pc.invert(_blank_cells(column)) for column in end.columns]
-    filled = used[0]
-    for mask in used[1:]:
-        filled = pc.or_(filled, mask)
-    last = end.num_rows - 1
-    while last >= 0 and not filled[last].as_py():
-        last -= 1
-    empty = end.num_rows - 1 - last
+    blank = functools.reduce(pc.and_, map(_blank_cells, end.columns))
+    empty = sum(1 for _ in itertools.takewhile(bool, reversed(blank.to_pylist())))
     if not empty:
         return table
     if empty == rows and not may_be_empty:

@@ -89,26 +89,21 @@ def _copy(writer: Any, path: Path, records: _Footer, delimiter: str, width: int)
             shorter += 1
             shortest = min(shortest, (len(row), line))
         if number and last_used < width - 1:
-            last_used = max(last_used, _last_filled(row[:width]))
+            filled = [place for place, cell in enumerate(row[:width]) if cell.strip()]
+            last_used = max([last_used, *filled])
         writer.writerow([*row[:width], *[""] * (width - len(row))])
     if last_used >= shortest[0]:
         raise _ragged(path, shortest[1], shortest[0], width, delimiter)
     return _sentence(path, longer, shorter)
 
 
-def _last_filled(row: list[str]) -> int:
-    return next((i for i in range(len(row) - 1, -1, -1) if row[i].strip()), -1)
-
-
 def _sentence(path: Path, longer: int, shorter: int) -> str:
-    parts = []
-    if longer:
-        parts.append(
-            f"{longer:,} lines end with empty fields beyond the header, which were dropped"
-        )
-    if shorter:
-        parts.append(f"{shorter:,} lines lack last fields that hold no value in any line")
-    return f"{path.name}: {' and '.join(parts)}" if parts else ""
+    parts = {
+        f"{longer:,} lines end with empty fields beyond the header, which were dropped": longer,
+        f"{shorter:,} lines lack last fields that hold no value in any line": shorter,
+    }
+    found = " and ".join(part for part, lines in parts.items() if lines)
+    return f"{path.name}: {found}" if found else ""
 
 
 def _ragged(path: Path, line: int, found: int, expected: int, delimiter: str) -> SourceError:

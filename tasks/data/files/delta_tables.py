@@ -12,10 +12,8 @@ _PLAIN_READER = 1
 
 
 def delta_files(folder: Path) -> tuple[Path, ...]:
-    """Return the files that make the table's newest version, sorted.
-
-    A table that needs more than its files (deletion vectors, mapped columns) is refused.
-    """
+    """Return the files that make the table's newest version, sorted."""
+    # A table that needs more than its files (deletion vectors, mapped columns) is refused.
     try:
         deltalake = import_module("deltalake")
     except ImportError:

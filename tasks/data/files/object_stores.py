@@ -90,11 +90,9 @@ def fetch(address: str, target: Path) -> None:
 
 
 def put(file: Path, address: str, *, new: bool = False) -> None:
-    """Write a local file to the object `address`, whole or not at all; refuse one there if `new`.
-
-    Readers see the former object until the last byte is there. In Azure they see an empty one
-    meanwhile. Raises ConfigError without the bucket, else as `copies_of` does.
-    """
+    """Write a local file to the object `address`, whole or not at all; refuse one if `new`."""
+    # Readers see the former object until the last byte is there. In Azure they see an empty one
+    # meanwhile. Raises ConfigError without the bucket, else as `copies_of` does.
     with _opened(address, writing=True) as (store, path):
         if new and store.get_file_info(path).type == pafs.FileType.File:
             raise ConfigError(

@@ -37,12 +37,10 @@ def files_of(
 
 
 def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Path, ...]:
-    """Return the files that `path` names, sorted; relative paths start at `base`.
-
-    A folder stands for the files below it whose name ends with one of `endings`. Neither a folder
-    nor a pattern stands for hidden files and those that are called unfinished (``.tmp``,
-    ``.part``), unless the pattern starts so. The error for no such file names the nearest.
-    """
+    """Return the files that `path` names, sorted; relative paths start at `base`."""
+    # A folder stands for the files below it whose name ends with one of `endings`. Neither a folder
+    # nor a pattern stands for hidden files and those that are called unfinished (``.tmp``,
+    # ``.part``), unless the pattern starts so. The error for no such file names the nearest.
     if "\0" in path:
         raise SourceError(f"source.path holds a NUL character: {path!r}.")
     full = (base / path).absolute()
@@ -67,9 +65,8 @@ def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
         return "parquet" if any(n.lower().endswith(PARQUET_ENDINGS) for n in names) else "csv"
     path = Path(path)
     if path.is_dir():
-        return (
-            "csv" if _below(path, CSV_ENDINGS) and not _below(path, PARQUET_ENDINGS) else "parquet"
-        )
+        plain = _below(path, CSV_ENDINGS) and not _below(path, PARQUET_ENDINGS)
+        return "csv" if plain else "parquet"
     try:
         found = resolve(str(path), Path())
     except SourceError:
@@ -97,15 +94,9 @@ def _files(path: str, full: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
             )
         return found
     if any(sign in path for sign in "*?["):
-        root = Path(full.anchor)
-        hidden = full.name[0] in "._"
-        found = tuple(
-            sorted(
-                p
-                for p in root.glob(str(full.relative_to(root)))
-                if p.is_file() and (hidden or not _unfinished(p.name))
-            )
-        )
+        root, hidden = Path(full.anchor), full.name[0] in "._"
+        matching = filter(Path.is_file, root.glob(str(full.relative_to(root))))
+        found = tuple(sorted(p for p in matching if hidden or not _unfinished(p.name)))
         if not found:
             raise SourceError(f"no file matches source.path {path!r}.", _hint(full))
         return found
@@ -119,15 +110,11 @@ def _unfinished(name: str) -> bool:
 
 def _below(folder: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
     # Writers of partitioned data mark their own files with a leading dot or underscore.
-    return tuple(
-        sorted(
-            p
-            for p in folder.rglob("*")
-            if p.suffix.lower() in endings
-            and not any(part[0] in "._" for part in p.relative_to(folder).parts)
-            and p.is_file()
-        )
-    )
+    def wanted(path: Path) -> bool:
+        hidden = any(part[0] in "._" for part in path.relative_to(folder).parts)
+        return path.suffix.lower() in endings and not hidden and path.is_file()
+
+    return tuple(sorted(filter(wanted, folder.rglob("*"))))
 
 
 def _hint(full: Path) -> str:
@@ -144,11 +131,9 @@ def _hint(full: Path) -> str:
 
 def identity(files: tuple[Path, ...]) -> str:
     """Return a digest of the files' names, sizes and times of change."""
-    lines = []
-    for file in files:
-        stat = file.stat()
-        lines.append(f"{file}\t{stat.st_size}\t{stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    stats = [(file, file.stat()) for file in files]
+    lines = "\n".join(f"{file}\t{stat.st_size}\t{stat.st_mtime_ns}" for file, stat in stats)
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def check_size(files: tuple[Path, ...], max_bytes: int) -> None:

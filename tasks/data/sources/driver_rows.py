@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -80,7 +80,8 @@ class Columns:
                 array = convert(cells)
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
                 continue
-            if Decimal in types and convert is _floats and _shortened(cells):
+            exact = (c for c in cells if isinstance(c, Decimal) and c.is_finite())
+            if Decimal in types and convert is _floats and loses_digits(exact):
                 found["lost_digits"] = LostDigits(column=name, stored="numeric", kept="about 16")
             return array
         return pa.array([_text(cell) for cell in cells], pa.string())
@@ -108,13 +109,8 @@ def _conversions(types: set[type]) -> list[Callable[[Sequence[Any]], Any]]:
         return [_times]
     if types == {date}:
         return [lambda cells: pa.array(cells, pa.date32())]
-    if types and types <= {date, datetime}:
-        return []
-    if len(types) <= 1 and not types & {Decimal, time, timedelta, UUID}:
-        return [pa.array]
-    if types in ({time}, {timedelta}):
-        return [pa.array]
-    return []
+    one = len(types) <= 1 and not types & {Decimal, UUID}
+    return [pa.array] if one else []
 
 
 def _floats(cells: Sequence[Any]) -> Any:
@@ -140,10 +136,6 @@ def _integers(cells: Sequence[Any]) -> Any:
     if any(a is not None and a != b for a, b in zip(whole, cells, strict=True)):
         raise pa.ArrowInvalid("not whole")
     return pa.array(whole, pa.int64())
-
-
-def _shortened(cells: Sequence[Any]) -> bool:
-    return loses_digits(c for c in cells if isinstance(c, Decimal) and c.is_finite())
 
 
 def _times(cells: Sequence[Any]) -> Any:
@@ -180,9 +172,7 @@ def _has_floats(chunk: Any) -> bool:
     """Return whether every number of a chunk has an exact float."""
     if not pa.types.is_integer(chunk.type):
         return True
-    highest = pc.min_max(chunk)
-    ends = [abs(highest[end].as_py() or 0) for end in ("min", "max")]
-    return bool(max(ends) <= _EXACT)
+    return all(abs(end or 0) <= _EXACT for end in pc.min_max(chunk).as_py().values())
 
 
 def _cast(chunk: Any, kind: Any) -> Any:

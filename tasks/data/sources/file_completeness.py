@@ -21,11 +21,9 @@ _TAIL_BYTES = 1 << 16
 def complete_part(
     source: Source, base: Path, *, settled: bool = False
 ) -> tuple[Source | None, tuple[FileAside, ...]]:
-    """Return `source` with its complete files only, and what was left aside; None with none.
-
-    If `settled`, a CSV file that changed within two minutes and does not end with a line end is
-    left aside too: its last row may be half written.
-    """
+    """Return `source` with its complete files only, and what was left aside; None with none."""
+    # If `settled`, a CSV file that changed within two minutes and does not end with a line end is
+    # left aside too: its last row may be half written.
     if isinstance(source, DemoSource | SqlSource):
         return source, ()
     if isinstance(source, ParquetSource):
@@ -70,20 +68,17 @@ def _csv_fault(file: Path, source: CsvSource, *, settled: bool) -> FileAside | N
         except DamagedError:
             return _aside(file, size)
         except SourceError:
-            return None  # reading it raises the error
+            pass  # reading it raises the error
         return None
-    if settled and not ended and time.time() - file.stat().st_mtime < _WRITING_SECONDS:
-        return _aside(file, size)
-    if not ended and _lacks_fields(file, source, tail):
+    writing = settled and time.time() - file.stat().st_mtime < _WRITING_SECONDS
+    if not ended and (writing or _lacks_fields(file, source, tail)):
         return _aside(file, size)
     return None
 
 
 def _lacks_fields(file: Path, source: CsvSource, tail: bytes) -> bool:
-    """Return whether the last line, which has no end, is too short for the file to be read.
-
-    A footer may be short, and so may lines without their last empty fields.
-    """
+    """Return whether the last line, which has no end, is too short for the file to be read."""
+    # A footer may be short, and so may lines without their last empty fields.
     try:
         found = survey(file, source.max_bytes, source.encoding)
         line = tail.decode(found.encoding, "replace").splitlines()[-1]

@@ -66,11 +66,10 @@ def padded_codes(frame: pd.DataFrame, names: Iterable[str]) -> dict[str, str]:
 def typed_frame(
     frame: pd.DataFrame, forms: Mapping[str, ColumnForm], padded: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Return the columns of `frame` that `forms` names, with the types of a snapshot's frame.
-
-    Text is read as it is in a typed source such as Parquet; nothing else is converted. `padded` is
-    as `padded_codes` gives it. A column that is absent or does not fit its form is a DataError.
-    """
+    """Return the columns of `frame` that `forms` names, with the types of a snapshot's frame."""
+    # Text is read as it is in a typed source such as Parquet; nothing else is converted. `padded`
+    # is as `padded_codes` gives it. A column that is absent or does not fit its form is a
+    # DataError.
     absent = [name for name in forms if name not in frame]
     if absent:
         raise DataError(

@@ -32,11 +32,9 @@ def unnamed_index(schema: Any) -> tuple[str, ...]:
 
 
 def partition_keys(files: Sequence[Path]) -> dict[str, Any]:
-    """Return the keys of folders called ``key=value`` above `files`, and their types.
-
-    Values are text, as leading zeros and letters are part of a code. Only where all of a key's
-    values are plain whole numbers are they integers.
-    """
+    """Return the keys of folders called ``key=value`` above `files`, and their types."""
+    # Values are text, as leading zeros and letters are part of a code. Only where all of a key's
+    # values are plain whole numbers are they integers.
     values: dict[str, set[str]] = {}
     for path in files:
         for part in path.parent.parts:

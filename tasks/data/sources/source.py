@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tasks.base.settings.sources import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.training_records import Kind
@@ -42,10 +43,8 @@ def source_files(source: CsvSource | ParquetSource, base: Path) -> tuple[Path, .
 
 
 def fingerprint(source: Source, base: Path) -> str | None:
-    """Return a cheap identity of the source's content; None for SQL, which has none.
-
-    Files are known by name, size and time of change, a demo by the version of its package.
-    """
+    """Return a cheap identity of the source's content; None for SQL, which has none."""
+    # Files are known by name, size and time of change, a demo by the version of its package.
     if isinstance(source, CsvSource | ParquetSource):
         return identity(source_files(source, base))
     if isinstance(source, DemoSource):
@@ -74,21 +73,16 @@ def read_source(
     Parquet files are mapped from disk, below `scratch`; None keeps all in memory. Raises
     TransientError when a database is not there just now.
     """
+    how: dict[str, Any] = {
+        "columns": columns, "expected": expected, "written": written, "may_be_empty": may_be_empty
+    }  # fmt: skip
+    window: dict[str, Any] = {"time_column": time_column, "start": start, "end": end}
     if isinstance(source, ParquetSource):
-        read = read_parquet(
-            source, base, columns=columns, time_column=time_column, start=start, end=end,
-            expected=expected, written=written, may_be_empty=may_be_empty, scratch=scratch,
-        )  # fmt: skip
+        read = read_parquet(source, base, **how, **window, scratch=scratch)
     elif isinstance(source, SqlSource):
-        read = read_sql(
-            source, base, columns=columns, time_column=time_column, start=start, end=end,
-            expected=expected, written=written, may_be_empty=may_be_empty,
-        )  # fmt: skip
+        read = read_sql(source, base, **how, **window)
     elif isinstance(source, CsvSource):
-        read = read_csv(
-            source, base, columns=columns, expected=expected, written=written,
-            may_be_empty=may_be_empty,
-        )  # fmt: skip
+        read = read_csv(source, base, **how)
     else:
         read = SourceTable(demo_table(source.name, source.months, columns))
     return _windowed(read, time_column, start, end)
@@ -107,10 +101,8 @@ def _windowed(
 
 
 def newest_time(source: Source, base: Path, time_column: str) -> datetime | None:
-    """Return the greatest time of `source` in UTC where finding it is cheap, else None.
-
-    Parquet reads the one column, a database looks for itself; CSV would be read whole.
-    """
+    """Return the greatest time of `source` in UTC where finding it is cheap, else None."""
+    # Parquet reads the one column, a database looks for itself; CSV would be read whole.
     if isinstance(source, ParquetSource):
         return newest_in_parquet(source, base, time_column)
     if isinstance(source, SqlSource):
@@ -121,11 +113,9 @@ def newest_time(source: Source, base: Path, time_column: str) -> datetime | None
 
 
 def newest_believed(source: Source, base: Path, time_column: str, now: datetime) -> datetime | None:
-    """Return the greatest time of `source`, in UTC, that is not later than now; None without one.
-
-    A row dated in the future, by more than `tasks.base.utc_times.FUTURE_TOLERANCE`, would
-    otherwise decide what is read next and which window is complete.
-    """
+    """Return the greatest time of `source`, in UTC, that is not in the future, or None."""
+    # A row dated in the future, by more than `tasks.base.utc_times.FUTURE_TOLERANCE`, would
+    # otherwise decide what is read next and which window is complete.
     end = latest_believed(now)
     newest = newest_time(source, base, time_column)
     if newest is not None and newest < end:

@@ -67,14 +67,10 @@ def _engine(url: sa.URL, base: Path) -> sa.Engine:
             "sqlite://", creator=_sqlite_opener(url, base), poolclass=sa.pool.NullPool
         )
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
-    statements = {
-        "postgresql": (
-            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-            "SET TIME ZONE 'UTC'",
-        ),
-        "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET time_zone = '+00:00'"),
-        "mariadb": ("SET SESSION TRANSACTION READ ONLY", "SET time_zone = '+00:00'"),
-    }.get(engine.dialect.name, ())
+    of_mysql = ("SET SESSION TRANSACTION READ ONLY", "SET time_zone = '+00:00'")
+    of_postgres = ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SET TIME ZONE 'UTC'")
+    known = {"postgresql": of_postgres, "mysql": of_mysql, "mariadb": of_mysql}
+    statements = known.get(engine.dialect.name, ())
 
     def prepare(raw: Any, _record: Any) -> None:
         with raw.cursor() as cursor:

@@ -211,11 +211,9 @@ class _Query:
 
 
 def _like_stored(stored: Any, moment: datetime, end: str) -> Any | None:
-    """Return `moment` as the column holds its times; None where they can't be compared.
-
-    Text in ISO order is compared by whole days, whatever it holds after the date; the exact
-    moment is cut off after reading.
-    """
+    """Return `moment` as the column holds its times; None where they can't be compared."""
+    # Text in ISO order is compared by whole days, whatever it holds after the date; the exact
+    # moment is cut off after reading.
     plain = moment.replace(tzinfo=None)
     if isinstance(stored, str) and _ISO.match(stored):
         day = plain.date()

@@ -52,11 +52,9 @@ class Amounts:
 
     @property
     def unit(self) -> str | None:
-        """The one unit of all cells; None where there are several.
-
-        An amount without a currency is in the one that the others name. A number without its
-        per cent sign may be a share as well; only nought is the same in both.
-        """
+        """The one unit of all cells; None where there are several."""
+        # An amount without a currency is in the one that the others name. A number without its per
+        # cent sign may be a share as well; only nought is the same in both.
         named = [unit for unit in self.units if unit]
         if len(named) > 1 or (named and named[0] in "%‰" and self.units.get("")):
             return None

@@ -15,12 +15,10 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def plain_table(table: Any, findings: list[ReadingNote]) -> Any:
-    """Return `table` with numbers, booleans, strings and timestamps[us] only.
-
-    Times get the zone UTC where they had one. Dates become timestamps, times of day and durations
-    seconds, whole decimals integers, other decimals floats, UUIDs and bytes that are UTF-8 text.
-    What has no plain type is left out; `findings` gets a note on it, and on digits lost.
-    """
+    """Return `table` with numbers, booleans, strings and timestamps[us] only."""
+    # Times get the zone UTC where they had one. Dates become timestamps, times of day and durations
+    # seconds, whole decimals integers, other decimals floats, UUIDs and bytes that are UTF-8 text.
+    # What has no plain type is left out; `findings` gets a note on it, and on digits lost.
     columns: dict[str, Any] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         try:

@@ -40,11 +40,9 @@ def _uuid(cell: bytes) -> str:
 
 
 def look_like_uuids(column: Any) -> bool:
-    """Return whether all cells have 16 bytes with a UUID's version and variant (RFC 9562, 4).
-
-    The nil and the max UUID, which have neither, may stand among others. Where some files hold
-    UUIDs as text, the 16 bytes of the others need no version.
-    """
+    """Return whether all cells have 16 bytes with a UUID's version and variant (RFC 9562, 4)."""
+    # The nil and the max UUID, which have neither, may stand among others. Where some files hold
+    # UUIDs as text, the 16 bytes of the others need no version.
     cells = column.drop_null()
     lengths = pc.binary_length(cells)
     of_uuids = pa.array([_UUID_BYTES, 36], pa.int32())

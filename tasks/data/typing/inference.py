@@ -19,6 +19,7 @@ from tasks.data.typing.text_rules import SOFT_NULL_TOKENS, Notes, TextRules, par
 
 _LONG = 100_000
 _MOSTLY = 0.9
+_ORDERS = {"day_first": "day before month", "month_first": "month before day"}
 _TEXTUAL: tuple[Kind, ...] = ("categorical", "text", "identifier")
 
 
@@ -148,11 +149,9 @@ class Typing:
         return self._allowed if self.rules.loose else number_text.STYLES
 
     def _check_unit(self, typed: Any, name: str) -> None:
-        """Refuse numbers in another unit than an earlier reading of the column had.
-
-        An amount without a currency may be in the known one; per cents may be shares, and are not.
-        Noughts alone are the same in both.
-        """
+        """Refuse numbers in another unit than an earlier reading of the column had."""
+        # An amount without a currency may be in the known one; per cents may be shares, and are
+        # not. Noughts alone are the same in both.
         if name not in self.declared or (not pa.types.is_floating(typed.type) and not (
             pa.types.is_integer(typed.type)
         )) or typed.null_count == len(typed):  # fmt: skip
@@ -178,10 +177,8 @@ class Typing:
         return bool(hits >= 0.5 * len(some))
 
     def _plainly_text(self, column: Any, name: str, kind: Kind | None) -> bool:
-        """Return whether a long column of a typed source is text already by its ends.
-
-        Looking at every distinct cell of a few million ids is slower than reading them.
-        """
+        """Return whether a long column of a typed source is text already by its ends."""
+        # Looking at every distinct cell of a few million ids is slower than reading them.
         if self.rules.loose or kind is not None or len(column) < _LONG:
             return False
         ends = pa.chunked_array([some_cells(column, self.rules.missing)])
@@ -360,14 +357,13 @@ class Typing:
             self._ambiguous[name] = (distinct, times)
         else:
             self._orders.add(times.order)
-            self._say_order(name, times.order)
+            if times.order != "iso":
+                kind = _ORDERS[times.order]
+                self.notes.add(
+                    f"dates read with the {kind} (`source.date_formats` changes it)", name
+                )
             self._keep_format(name, distinct, times.order)
         return distinct.spread(times.values)
-
-    def _say_order(self, name: str, order: time_text.Order) -> None:
-        if order in ("day_first", "month_first"):
-            kind = "day before month" if order == "day_first" else "month before day"
-            self.notes.add(f"dates read with the {kind} (`source.date_formats` changes it)", name)
 
     def _keep_format(self, name: str, distinct: Distinct, order: time_text.Order) -> None:
         form = time_text.format_of(distinct.values, order)
@@ -396,9 +392,8 @@ class Typing:
             if order == "month_first":
                 typed[name] = month_first
             self._keep_format(name, distinct, order)
-            kind = "day before month" if order == "day_first" else "month before day"
             self.notes.add(
-                f"dates can be read two ways; read with the {kind} ({why}); "
+                f"dates can be read two ways; read with the {_ORDERS[order]} ({why}); "
                 "state `source.date_formats` to be sure", name
             )  # fmt: skip
 

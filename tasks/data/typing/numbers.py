@@ -58,11 +58,9 @@ def styles_allowed(decimal: str | None, thousands: str | None) -> tuple[Style, .
 
 
 def plain_numbers(column: Any) -> Any | None:
-    """Return a string column as int64 or float64 where every cell is a plain number, else None.
-
-    Leading zeros and whole numbers beyond 64 bits make a column text: as numbers they would
-    lose digits. NaN becomes null.
-    """
+    """Return a string column as int64 or float64 where every cell is a plain number, else None."""
+    # Leading zeros and whole numbers beyond 64 bits make a column text: as numbers they would lose
+    # digits. NaN becomes null.
     typed = _cast(column, pa.int64())
     if typed is None:
         typed = _cast(column, pa.float64())
@@ -133,16 +131,13 @@ def _leading_zeros(column: Any) -> bool:
 
 def fitting(values: Any, styles: tuple[Style, ...]) -> tuple[Style, ...]:
     """Return the styles in which every one of `values` (strings without null) is a number."""
-    # A handful of values refuses most styles before the whole is looked at.
-    return tuple(
-        style
-        for style in styles
-        if all(_all_match(part, style.pattern) for part in (values[:50], values))
-    )
 
+    def fits(style: Style) -> bool:
+        # A handful of values refuses most styles before the whole is looked at.
+        found = (pc.match_substring_regex(part, style.pattern) for part in (values[:50], values))
+        return all(pc.all(match).as_py() for match in found)
 
-def _all_match(values: Any, pattern: str) -> bool:
-    return bool(pc.all(pc.match_substring_regex(values, pattern)).as_py())
+    return tuple(filter(fits, styles))
 
 
 def numbers_in(values: Any, style: Style) -> int:

@@ -83,12 +83,10 @@ def storage_of(column: Any) -> Storage:
 
 
 def stored(column: Any, kind: Kind, storage: Storage | None = None) -> Any:
-    """Return a plain column as its declared storage, or its kind where none is declared, wants.
-
-    Only changes that keep every value are made: whole numbers become text for identifiers, and
-    for categories with nulls, so that 5 stays "5" and does not become 5.0 where a null makes it a
-    float. A column that the declared storage cannot hold stays as it is.
-    """
+    """Return a plain column as its declared storage, or its kind where none is declared, wants."""
+    # Only changes that keep every value are made: whole numbers become text for identifiers, and
+    # for categories with nulls, so that 5 stays "5" and does not become 5.0 where a null makes it a
+    # float. A column that the declared storage cannot hold stays as it is.
     if storage is not None:
         return _declared(column, storage)
     if kind == "text":

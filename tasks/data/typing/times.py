@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -40,20 +41,14 @@ def parse_times(values: Any) -> Times | None:
     >>> parse_times(pa.array(["31/12/2013"])).values[0].as_py()
     datetime.datetime(2013, 12, 31, 0, 0)
     """
-    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
-        try:
-            if _dashed(values):
+    # Arrow would read "2013" and "2013-01-01T05" as times too.
+    if pc.all(pc.match_substring_regex(values[:100], r"^\d{4}-\d{2}-\d{2}")).as_py():
+        for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+            with contextlib.suppress(pa.ArrowInvalid):
                 return Times(values.cast(kind), "iso")
-        except pa.ArrowInvalid:
-            continue
     if pc.all(pc.match_substring_regex(values, _YEAR_MONTH)).as_py():
         return Times(pc.binary_join_element_wise(values, "01", "-").cast(pa.timestamp("us")), "iso")
     return _parse_parts(values)
-
-
-def _dashed(values: Any) -> bool:
-    # Arrow would read "2013" and "2013-01-01T05" as times too.
-    return bool(pc.all(pc.match_substring_regex(values[:100], r"^\d{4}-\d{2}-\d{2}")).as_py())
 
 
 def _parse_parts(values: Any) -> Times | None:
@@ -201,11 +196,9 @@ def parse_time_of_day(values: Any) -> Any | None:
 
 
 def numbers_as_times(column: Any) -> tuple[Any, str] | None:
-    """Return a numeric column as timestamps, and what its numbers were taken for.
-
-    Whole numbers are years (1500 to 2999), dates as yyyymmdd, or seconds, milliseconds or
-    microseconds since 1970 between 1980 and 2100; anything else is no time.
-    """
+    """Return a numeric column as timestamps, and what its numbers were taken for."""
+    # Whole numbers are years (1500 to 2999), dates as yyyymmdd, or seconds, milliseconds or
+    # microseconds since 1970 between 1980 and 2100; anything else is no time.
     if pa.types.is_floating(column.type):
         if pc.any(pc.not_equal(column, pc.floor(column))).as_py():
             return None

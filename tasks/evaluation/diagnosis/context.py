@@ -50,22 +50,12 @@ class Case:
         self.losses = row_losses(
             self.y, self.model.predicted, self.model.probability, self.schema, self.metric
         )
-        self.baseline = self._baseline()
-
-    def _baseline(self) -> float | None:
-        if BASELINE not in self.predictions:
-            return None
-        return self.assessment.of(BASELINE).metrics[self.metric].value
+        known = assessment.of(BASELINE) if BASELINE in self.predictions else None
+        self.baseline = None if known is None else known.metrics[self.metric].value
 
     def score_of(self, rows: Ints) -> float | None:
         """Return the challenger's metric on some of the holdout rows; None where undefined."""
-        p = self.model.probability
-        value, _ = sampled(
-            self.metric,
-            self.y[rows],
-            np.asarray(self.model.predicted)[rows],
-            None if p is None else p[rows],
-            self.schema,
-            whole(len(rows)),
-        )
+        part, plan = self.model.only(rows), whole(len(rows))
+        given = (self.y[rows], part.predicted, part.probability, self.schema, plan)
+        value, _ = sampled(self.metric, *given)
         return value if np.isfinite(value) else None

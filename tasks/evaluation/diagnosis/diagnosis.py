@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from tasks.base.arrays import Array, Ints
-from tasks.base.training_records import Trial
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.error_analysis import (
@@ -69,7 +68,7 @@ class TrainingDiagnosis(Case):
         found = Diagnosis(
             made=self.challenger.notes,
             asked=self.challenger.asked,
-            trials=self._trials(),
+            trials={r.candidate: r.trials for r in (self.challenger, *self.fitted) if r.trials},
             fits=tuple(fits),
             learning=learning,
             folds=folds,
@@ -92,10 +91,6 @@ class TrainingDiagnosis(Case):
         metrics = self.assessment.of(self.challenger.candidate).metrics
         known = metrics.get("calibration_error")
         return None if known is None else known.value
-
-    def _trials(self) -> dict[str, tuple[Trial, ...]]:
-        first = sorted(self.fitted, key=lambda r: r is not self.challenger)
-        return {r.candidate: r.trials for r in first if r.trials}
 
     def learning(self) -> LearningCurve | None:
         """Return the learning curve, which costs fits, where it is configured."""

@@ -99,34 +99,26 @@ def worst_rows(
     names: Sequence[str] | None,
     most: int = 10,
 ) -> tuple[WorstRow, ...]:
-    """Return the rows on which the model is most wrong, the worst first.
-
-    `names` are what rows are called, where that may be shown; without, rows that look alike are
-    one.
-    """
+    """Return the rows on which the model is most wrong, the worst first."""
+    # `names` are what rows are called, where that may be shown; without, rows that look alike are
+    # one.
     truth, guess = np.asarray(y_true), np.asarray(predicted)
     order = np.argsort(-losses, kind="stable")[: most if names is not None else _MOST_ALIKE]
     found: dict[tuple[object, ...], WorstRow] = {}
     for k in order[losses[order] > 0].tolist():
+        values = isinstance(truth[k], float) and isinstance(guess[k], float)
         row = WorstRow(
             row="" if names is None else names[k],
             true=_text(truth[k]),
             predicted=_text(guess[k]),
             stated=None if probability is None else float(probability[k].max()),
-            loss=_missed(truth[k], guess[k], float(losses[k])),
+            loss=abs(truth[k] - guess[k]) if values else float(losses[k]),
         )
         stated = None if row.stated is None else round(row.stated, 2)
         alike = (row.true, row.predicted, stated) if names is None else (k,)
         known = found.get(alike)
         found[alike] = row if known is None else known.model_copy(update={"rows": known.rows + 1})
     return tuple(found.values())[:most]
-
-
-def _missed(truth: object, guess: object, loss: float) -> float:
-    """Return by how much a value is missed, in its own unit; the loss of a class."""
-    if isinstance(truth, float) and isinstance(guess, float):
-        return abs(truth - guess)
-    return loss
 
 
 def _text(value: object) -> str:
@@ -136,12 +128,10 @@ def _text(value: object) -> str:
 def label_suspects(
     y_true: ArrayLike, predicted: ArrayLike, probability: Floats | None, schema: Schema
 ) -> tuple[int, str]:
-    """Return how many labels may be wrong, and a sentence on them; 0 and "" for none.
-
-    Classification: rows whose class is stated with at least 95 % to be another one, where there
-    are more of them than the stated probabilities allow. Regression: rows missed by more than six
-    times what is usual.
-    """
+    """Return how many labels may be wrong, and a sentence on them; 0 and "" for none."""
+    # Classification: rows whose class is stated with at least 95 % to be another one, where there
+    # are more of them than the stated probabilities allow. Regression: rows missed by more than six
+    # times what is usual.
     if not schema.classes:
         return _far_off(y_true, predicted)
     if probability is None:

@@ -91,17 +91,11 @@ def _scored(
     blocks: Ints | None,
     seed: int,
 ) -> MetricValue:
-    probability = None if model.probability is None else model.probability[rows]
-    plan = resampling(int(rows.sum()), None if blocks is None else blocks[rows], _REPLICATES, seed)
-    value, replicates = sampled(
-        metric,
-        np.asarray(y_true)[rows],
-        np.asarray(model.predicted)[rows],
-        probability,
-        schema,
-        plan,
+    part, y = model.only(rows), np.asarray(y_true)[rows]
+    plan = resampling(len(y), None if blocks is None else blocks[rows], _REPLICATES, seed)
+    return _valued(
+        *sampled(metric, y, part.predicted, part.probability, schema, plan), plan.n_units
     )
-    return _valued(value, replicates, plan.n_units)
 
 
 def _valued(value: float, replicates: Floats, units: int) -> MetricValue:
@@ -170,11 +164,10 @@ def _rates(
     blocks: Ints | None,
     seed: int,
 ) -> dict[str, Sampled]:
-    y, predicted = truth[rows], np.asarray(model.predicted)[rows]
-    probability = None if model.probability is None else model.probability[rows]
+    y, part = truth[rows], model.only(rows)
     plan = resampling(len(y), None if blocks is None else blocks[rows], _REPLICATES, seed)
-    value, replicates = sampled(metric, y, predicted, probability, schema, plan)
-    columns = _row_values(y, predicted, schema)
+    value, replicates = sampled(metric, y, part.predicted, part.probability, schema, plan)
+    columns = _row_values(y, np.asarray(part.predicted), schema)
     rng = np.random.default_rng(seed)
     found: dict[str, Sampled] = {}
     units = _units(len(y), None if blocks is None else blocks[rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +15,7 @@ from tasks.base.text.numbers import metric_words, number
 from tasks.base.training_records import CandidateResult, Evaluation, MetricValue, Schema
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import Columns
-from tasks.evaluation.findings import Suspicion
+from tasks.evaluation.findings import Level, Suspicion
 from tasks.metrics.bootstrap import whole
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.scorer import sampled
@@ -74,52 +75,40 @@ def duplicate_suspicion(
     found: Duplicates | None, y_true: ArrayLike, model: Predictions, schema: Schema, metric: str
 ) -> Suspicion:
     """Return the effect of the duplicates: the metric without them shows whether they matter."""
+    note = partial(Suspicion, about="duplicates", level="note")
     if found is None:
-        return Suspicion(
-            about="duplicates",
-            level="note",
-            sentence="The table is too large to look for duplicates across the split.",
-        )
+        return note(sentence="The table is too large to look for duplicates across the split.")
     count, share = int(found.known.sum()), float(found.known.mean())
     if not count:
-        return Suspicion(
-            about="duplicates",
-            level="note",
-            sentence="No holdout row equals a training row in every feature.",
-        )
+        return note(sentence="No holdout row equals a training row in every feature.")
     text = f"{count:,} holdout rows ({share:.1%}) equal a training row in every feature"
     if share < _MANY:
-        return Suspicion(about="duplicates", level="note", sentence=f"{text}: too few to matter.")
+        return note(sentence=f"{text}: too few to matter.")
     values = [_score(rows, y_true, model, schema, metric) for rows in (None, ~found.known)]
     if (~found.known).sum() >= 30 and all(v is not None for v in values):
         text += (
             f"; without them {metric_words(metric)} is {number(values[1])} instead of "
             f"{number(values[0])}"
         )
-    if found.within > 0.5 * share:
-        return Suspicion(
-            about="duplicates",
-            level="note" if share < 0.2 else "warning",
-            sentence=f"{text}. Training rows repeat each other as often, so the features have few "
-            "combinations, or rows were copied: name the id columns, or drop copies, to find out.",
-        )
-    return Suspicion(
-        about="duplicates",
-        level="warning",
-        sentence=f"{text}. Copies on both sides make the score too good: drop them, or split by "
-        "what they share.",
+    repeat = found.within > 0.5 * share
+    cause = (
+        "Training rows repeat each other as often, so the features have few combinations, or rows "
+        "were copied: name the id columns, or drop copies, to find out."
+        if repeat
+        else "Copies on both sides make the score too good: drop them, or split by what they share."
     )
+    level: Level = "note" if repeat and share < 0.2 else "warning"
+    return Suspicion(about="duplicates", level=level, sentence=f"{text}. {cause}")
 
 
 def _score(
     rows: Mask | None, y_true: ArrayLike, model: Predictions, schema: Schema, metric: str
 ) -> float | None:
-    y, predicted, p = np.asarray(y_true), np.asarray(model.predicted), model.probability
-    if rows is not None:
-        y, predicted, p = y[rows], predicted[rows], None if p is None else p[rows]
-    if not len(y):
+    y, part = (y_true, model) if rows is None else (np.asarray(y_true)[rows], model.only(rows))
+    count = len(np.asarray(y))
+    if not count:
         return None
-    value, _ = sampled(metric, y, predicted, p, schema, whole(len(y)))
+    value, _ = sampled(metric, y, part.predicted, part.probability, schema, whole(count))
     return value if np.isfinite(value) else None
 
 
@@ -133,14 +122,11 @@ def too_good(
     for name in names:
         value = evaluation.metrics.get(name, MetricValue(value=None)).value
         if value is not None and value >= TOO_GOOD and not _easy(name, value, evaluation, baseline):
-            found.append(
-                Suspicion(
-                    about="score",
-                    level="warning",
-                    sentence=f"{metric_words(name)} {value:.4f} is rarely true: check that every "
-                    f"column is known before the prediction is made{_resting_on(result)}.",
-                )
+            text = (
+                f"{metric_words(name)} {value:.4f} is rarely true: check that every column is "
+                f"known before the prediction is made{_resting_on(result)}."
             )
+            found.append(Suspicion(about="score", level="warning", sentence=text))
             break
     holdout = evaluation.metrics.get(metric)
     if holdout is not None and (unlike := _unlike_validation(holdout, result, metric)):

@@ -168,10 +168,8 @@ def _plural(kind: str, names: Sequence[str]) -> str:
 
 
 def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:
-    """Return words and sentences for a terminal.
-
-    On the fit, configured options, weak rows, mistakes, doubts and next steps.
-    """
+    """Return words and sentences for a terminal."""
+    # On the fit, configured options, weak rows, mistakes, doubts and next steps.
     options = [(about, " ".join(map(capitalised, notes))) for about, notes in found.asked.items()]
     lines = [("fit", headline(found.fits, challenger)), *options]
     if found.learning is not None:

@@ -25,11 +25,9 @@ def next_steps(
     training: TrainingConfig,
     calibration_error: float | None = None,
 ) -> tuple[str, ...]:
-    """Return the next steps, a sentence each, the most important first; at most five.
-
-    Where no setting is left to try, the first sentence advises to stop; nothing is suggested that
-    was done. `calibration_error` is the challenger's on the holdout, a fraction.
-    """
+    """Return the next steps, a sentence each, the most important first; at most five."""
+    # Where no setting is left to try, the first sentence advises to stop; nothing is suggested that
+    # was done. `calibration_error` is the challenger's on the holdout, a fraction.
     steps = [
         *_doubts(found),
         *_fit(found, challenger),

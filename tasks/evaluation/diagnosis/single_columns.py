@@ -59,12 +59,10 @@ def alone(
     importance: Mapping[str, float],
     seed: int,
 ) -> Alone | None:
-    """Return the column that gets furthest alone; None where the evidence is too small.
-
-    A tree of at most 64 leaves is fitted to each source column by itself, on at most 8,000 training
-    rows, and judged on as many of the holdout. Of more than 200 columns the first by the model's
-    own `importance` are tried.
-    """
+    """Return the column that gets furthest alone; None where the evidence is too small."""
+    # A tree of at most 64 leaves is fitted to each source column by itself, on at most 8,000
+    # training rows, and judged on as many of the holdout. Of more than 200 columns the first by the
+    # model's own `importance` are tried.
     if len(holdout) < LEAST_ROWS:
         return None
     names = sorted(schema.features, key=lambda name: -importance.get(name, 0.0))[:MOST_COLUMNS]

@@ -71,11 +71,9 @@ class Contributions:
 def contributions(
     pipeline: Any, X: pd.DataFrame, steps: float = MOST_STEPS
 ) -> Contributions | None:
-    """Return the contributions of as many of the first rows as are cheap, or None.
-
-    There are none without trees, and where not even one row is cheap: what is, is so many `steps`,
-    see `tree_shap.Explained`.
-    """
+    """Return the contributions of as many of the first rows as are cheap, or None."""
+    # There are none without trees, and where not even one row is cheap: what is, is so many
+    # `steps`, see `tree_shap.Explained`.
     encoder, found = pipeline[0], explained(pipeline[-1])
     rows = 0 if found is None else found.rows_within(steps, len(X))
     if found is None or not rows or not hasattr(encoder, "sources_"):
@@ -90,10 +88,8 @@ def contributions(
 
 
 def summary(pipeline: Any, X: pd.DataFrame) -> tuple[dict[str, float], Scale] | None:
-    """Return the mean size of each source column's contribution, the greatest first, and its scale.
-
-    None without trees, and where so few rows are cheap that a mean would be unreliable.
-    """
+    """Return the mean size of each source column's contribution, greatest first, and its scale."""
+    # None without trees, and where so few rows are cheap that a mean would be unreliable.
     found = explained(pipeline[-1])
     if found is None or found.rows_within(MOST_STEPS, len(X)) < min(LEAST_ROWS, len(X)):
         return None
@@ -154,12 +150,10 @@ def _few(names: Sequence[str]) -> str:
 def explain_frame(
     pipeline: Any, row: pd.DataFrame, background: pd.DataFrame, schema: Schema, name: str
 ) -> RowExplanation:
-    """Return which columns pushed the prediction of one row.
-
-    Contributions of trees add up to their raw output. Of other models, each column in turn is
-    replaced by the values it has in at most 100 rows of `background`: the push is the output minus
-    the mean of the outputs then; these do not add up, as columns work together.
-    """
+    """Return which columns pushed the prediction of one row."""
+    # Contributions of trees add up to their raw output. Of other models, each column in turn is
+    # replaced by the values it has in at most 100 rows of `background`: the push is the output
+    # minus the mean of the outputs then; these do not add up, as columns work together.
     features = list(schema.features)
     row, background = row[features], background[features]
     predicted, probability = predict(pipeline, row)
@@ -197,9 +191,12 @@ def _pushed(
 ) -> tuple[float, tuple[list[str], Floats], str, str]:
     found = contributions(pipeline, row)
     if found is not None:
-        outputs_told = found.values.shape[2]
-        k = _output(pipeline, label, outputs_told)
-        sign = -1.0 if _reversed(pipeline, label, outputs_told) else 1.0
+        outputs_told, k, sign = found.values.shape[2], 0, 1.0
+        if label is not None:
+            classes = [str(c) for c in pipeline[-1].classes_]
+            k = 0 if outputs_told == 1 else classes.index(label)
+            # The one output of a binary model is of its last class.
+            sign = -1.0 if outputs_told == 1 and classes[-1] != label else 1.0
         base = sign * float(found.base[k])
         if found.scale == "probability" and sign < 0:
             base += 1.0
@@ -221,17 +218,6 @@ def _pushed(
     )
     scale = schema.target if label is None else f"probability of {label}"
     return float(outputs(others).mean()), (names, pushes), scale, "replacement"
-
-
-def _output(pipeline: Any, label: str | None, outputs: int) -> int:
-    if label is None or outputs == 1:
-        return 0
-    return [str(c) for c in pipeline[-1].classes_].index(label)
-
-
-def _reversed(pipeline: Any, label: str | None, outputs: int) -> bool:
-    """Whether the one output of a binary model is of the other class."""
-    return label is not None and outputs == 1 and str(pipeline[-1].classes_[-1]) != label
 
 
 def _shown(value: object) -> str:

@@ -47,11 +47,9 @@ class Explained:
 
 
 def explained(model: Any) -> Explained | None:
-    """Return the explainer of a pipeline's last step, below any calibration; None without trees.
-
-    Trees are LightGBM's, and decision trees and forests of scikit-learn. Of two classes the second
-    is the one output.
-    """
+    """Return the explainer of a pipeline's last step, below any calibration; None without trees."""
+    # Trees are LightGBM's, and decision trees and forests of scikit-learn. Of two classes the
+    # second is the one output.
     from tasks.models.postprocessing.adjusted_classifier import innermost  # defers scikit-learn
 
     inside = innermost(model)

@@ -30,10 +30,8 @@ from tasks.models.run_context import BLEND_FILE, ENSEMBLE, FitRun
 
 
 def blend(run: dict[str, Any], names: list[str]) -> str:
-    """Keep the ensemble of candidates `names` where it is better; else return why not.
-
-    Runs in a child of the worker process.
-    """
+    """Keep the ensemble of candidates `names` where it is better; else return why not."""
+    # Runs in a child of the worker process.
     fits = FitRun.of(run)
     found = {name: kept(Path(fits.folder), name) for name in names}
     results = {name: result for name, result in found.items() if result is not None}

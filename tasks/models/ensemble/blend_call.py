@@ -18,11 +18,9 @@ from tasks.models.run_context import BASELINE, BLEND_FILE, ENSEMBLE, FitRun
 def ensemble_of(
     run: FitRun, fitted: Sequence[CandidateResult], report: Report, seconds: float
 ) -> CandidateResult:
-    """Return the weighted mean of fitted candidates, or why there is none.
-
-    It competes only where it beats the best single candidate out of fold beyond noise, and with
-    nothing left of the time budget there is none.
-    """
+    """Return the weighted mean of fitted candidates, or why there is none."""
+    # It competes only where it beats the best single candidate out of fold beyond noise, and with
+    # nothing left of the time budget there is none.
     known = kept(Path(run.folder), ENSEMBLE)
     if known is not None:
         return known
@@ -46,6 +44,10 @@ def ensemble_of(
         return _none(f"{over}; {remedy}", late=True)
     if reason:
         return _none(str(reason))
+    return _made(run)
+
+
+def _made(run: FitRun) -> CandidateResult:
     made = kept(Path(run.folder), ENSEMBLE)
     if made is None:
         raise InfrastructureError("the files of the ensemble are not complete.", "Run again.")
@@ -70,7 +72,4 @@ def made_of(result: CandidateResult) -> tuple[str, ...]:
 def blend_again(run: FitRun) -> CandidateResult:
     """Return the ensemble of a run's recipe, whose members are fitted."""
     call("tasks.models.ensemble.blend:blend_known", run=run.plain())
-    made = kept(Path(run.folder), ENSEMBLE)
-    if made is None:
-        raise InfrastructureError("the files of the ensemble are not complete.", "Run again.")
-    return made.model_copy(update={"cached": False})
+    return _made(run)

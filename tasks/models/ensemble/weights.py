@@ -86,10 +86,8 @@ def weigh(
 
 
 def cross_blended(run: FitRun, held: Mapping[str, OutOfFold], best: str) -> tuple[OutOfFold, Mask]:
-    """Return each part mixed by weights of other parts, and which rows have such weights.
-
-    The others, the oldest where rows lie in time, are mixed evenly.
-    """
+    """Return each part mixed by weights of other parts, and which rows have such weights."""
+    # The others, the oldest where rows lie in time, are mixed evenly.
     first = held[best]
     values = _mixed(held, dict.fromkeys(held, 1 / len(held)), np.arange(len(first)))
     for inside, others in first.turns():

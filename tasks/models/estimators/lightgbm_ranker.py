@@ -32,11 +32,9 @@ RANKER = "lightgbm"
 
 
 def ranker(common: Mapping[str, Any], at: FitContext, params: Params) -> Any:
-    """Return an unfitted lambdarank whose gain is the grade, as in the metric.
-
-    Its trees are smaller than a regressor's where they are not tuned: pairs from short lists are
-    noisy.
-    """
+    """Return an unfitted lambdarank whose gain is the grade, as in the metric."""
+    # Its trees are smaller than a regressor's where they are not tuned: pairs from short lists are
+    # noisy.
     own = {"num_leaves": 8, "min_child_samples": int(np.clip(at.rows / 200, 5, 100))}
     smaller = {name: value for name, value in own.items() if name not in params}
     grades = 2 if at.queries is None else len(at.queries.grades)

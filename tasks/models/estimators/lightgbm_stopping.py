@@ -82,10 +82,8 @@ def _part_names(parts: int) -> list[str]:
 
 
 def _pooled(raw: dict[str, tuple[float, ...]], *, weighed: bool) -> dict[str, tuple[float, ...]]:
-    """Return the curves with the parts' mean as one; `weighed`: without LightGBM's own rows.
-
-    Where classes are weighed, LightGBM weighs its own rows and not those set aside.
-    """
+    """Return the curves with the parts' mean as one; `weighed`: without LightGBM's own rows."""
+    # Where classes are weighed, LightGBM weighs its own rows and not those set aside.
     loss = next(iter(raw)).partition("_")[2]
     parts = [curve for name, curve in raw.items() if name.startswith(VALIDATION)]
     own = {} if weighed else {f"{TRAINING}_{loss}": raw[f"{TRAINING}_{loss}"]}

@@ -87,24 +87,14 @@ def predict_rows(
     own: OwnCode | None = None,
     digest: str = "",
 ) -> tuple[Array, Floats | None]:
-    """Return what `predict` returns for `rows` (positions) of a snapshot by the model in a file.
-
-    `own` are the estimators that the running pipeline file allows; `digest` is the SHA-256 that the
-    file must have, empty for any.
-    """
+    """Return what `predict` returns for `rows` (positions) of a snapshot by the model in a file."""
+    # `own` are the estimators that the running pipeline file allows; `digest` is the SHA-256 that
+    # the file must have, empty for any.
     with tempfile.TemporaryDirectory(prefix="keepfit-predict-") as folder:
         positions, out = Path(folder, "rows.npy"), Path(folder, "predicted.npz")
         np.save(positions, rows)
-        call(
-            predict_into,
-            model=model,
-            snapshot=snapshot,
-            columns=columns,
-            rows=positions,
-            out=out,
-            own=own,
-            digest=digest,
-        )
+        given: dict[str, Any] = {"model": model, "snapshot": snapshot, "rows": positions}
+        call(predict_into, **given, columns=columns, out=out, own=own, digest=digest)
         with np.load(out, allow_pickle=False) as kept:
             probability = kept["probability"] if "probability" in kept.files else None
             return kept["predicted"], probability

@@ -57,11 +57,9 @@ _lock = threading.Lock()
 
 @contextmanager
 def borrowed(engine: DaskEngine, folder: str) -> Iterator[DaskWorkers]:
-    """Lend the workers of a cluster.
-
-    Raises InfrastructureError when no scheduler answers, no worker is there, a version differs, or
-    a worker does not see `folder`.
-    """
+    """Lend the workers of a cluster."""
+    # Raises InfrastructureError when no scheduler answers, no worker is there, a version differs,
+    # or a worker does not see `folder`.
     workers = DaskWorkers(_client(engine.address), engine.address, Path(folder))
     try:
         workers.check()
@@ -131,11 +129,9 @@ class DaskWorkers:
         future.add_done_callback(lambda _: self._heard.put({"event": "done", "key": key}))
 
     def hear(self, seconds: float) -> list[Event]:
-        """Return events of tasks, waiting at most `seconds` for one.
-
-        Raises InfrastructureError when the scheduler is gone, no worker was there for a minute, or
-        one that came meanwhile differs.
-        """
+        """Return events of tasks, waiting at most `seconds` for one."""
+        # Raises InfrastructureError when the scheduler is gone, no worker was there for a minute,
+        # or one that came meanwhile differs.
         found: list[Event] = []
         with suppress(Empty):
             found.append(self._heard.get(timeout=seconds))

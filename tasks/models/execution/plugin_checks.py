@@ -74,10 +74,9 @@ def check_own(
 def try_estimator(
     own: OwnCode, name: str, task: str | None, searched: Collection[str] = ()
 ) -> None:
-    """Fit an estimator on made-up rows, save it, read it back and compare their predictions.
-
-    Without a `task` it is tried by what it declares. `searched` are arguments that tuning searches.
-    """
+    """Fit an estimator on made-up rows, save it, read it back and compare their predictions."""
+    # Without a `task` it is tried by what it declares. `searched` are arguments that tuning
+    # searches.
     estimator = made(own, name)
     classification = is_classifier(estimator) if task is None else task != "regression"
     check_kind(own, name, estimator, classification=classification)

@@ -60,10 +60,8 @@ class Fits:
         champion: Callable[[], str | None] | None = None,
         needed: bool = True,
     ) -> None:
-        """Plan the tasks; `needed`: one candidate has to be fitted even beyond the budget.
-
-        `champion` returns the candidate that the champion is, which goes first.
-        """
+        """Plan the tasks; `needed`: one candidate has to be fitted even beyond the budget."""
+        # `champion` returns the candidate that the champion is, which goes first.
         self._run, self._budget, self._report = run, budget, report
         self._champion, self._needed = champion, needed
         cores, widest = capacity(run.engine)
@@ -198,13 +196,8 @@ class Fits:
         return self._run.at(f"trial-{task.about}-{task.trial}.json")
 
     def _command(self, task: Task) -> dict[str, Any]:
-        return {
-            "task": task.number,
-            "do": task.do,
-            "about": task.about,
-            "threads": task.threads,
-            "log": str(self._log(task)),
-        }
+        given = {"task": task.number, "do": task.do, "about": task.about, "threads": task.threads}
+        return {**given, "log": str(self._log(task))}
 
     def _log(self, task: Task) -> Path:
         number = "" if task.trial is None else f"-{task.trial}"

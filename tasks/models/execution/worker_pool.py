@@ -130,10 +130,8 @@ class Worker:
             raise WorkerEndedError(self._process.poll()) from None
 
     def hear(self, place: int, seconds: float) -> list[dict[str, Any]]:
-        """Return messages to a borrower, waiting at most `seconds` for one.
-
-        A waiting borrower reads for all; a short while each, so that none waits for another.
-        """
+        """Return messages to a borrower, waiting at most `seconds` for one."""
+        # A waiting borrower reads for all; a short while each, so that none waits for another.
         deadline = time.monotonic() + seconds
         while not self._heard[place] and (left := deadline - time.monotonic()) > 0:
             with self._hearing:

@@ -24,11 +24,9 @@ def rows_at(X: Array, positions: Ints) -> Array:
 
 
 def letting_go(X: Array) -> Callable[[Any], None]:
-    """Return a callback by which LightGBM lets go of the pages of a mapped matrix.
-
-    When its first round begins it has put the values into bins and reads the matrix no more. The
-    pages are read from disk again when needed.
-    """
+    """Return a callback by which LightGBM lets go of the pages of a mapped matrix."""
+    # When its first round begins it has put the values into bins and reads the matrix no more. The
+    # pages are read from disk again when needed.
 
     def let_go(round_: Any) -> None:
         mapped = getattr(X, "_mmap", None)

@@ -53,10 +53,8 @@ class FeatureEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def fit_transform(self, X: pd.DataFrame, y: Array | None = None) -> Matrix:
-        """Learn the encoding and return the training rows in it, shape (n_rows, n_outputs).
-
-        Targets behind high-cardinality categories are cross-fitted: no row sees its own.
-        """
+        """Learn the encoding and return the training rows in it, shape (n_rows, n_outputs)."""
+        # Targets behind high-cardinality categories are cross-fitted: no row sees its own.
         frame = features_of(X, self.features)
         self.groups_ = clone(self.groups)
         encoded = _dense(self.groups_.fit_transform(frame, y), len(frame))

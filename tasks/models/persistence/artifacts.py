@@ -68,11 +68,9 @@ def keep_predictions(
     probability: Floats | None,
     uncalibrated: Floats | None = None,
 ) -> None:
-    """Write the predictions of `model` for the holdout.
-
-    Probabilities have the shape (n_rows, n_classes), in the order of ``model.classes_``;
-    `uncalibrated` ones are a calibrated model's without its calibration.
-    """
+    """Write the predictions of `model` for the holdout."""
+    # Probabilities have the shape (n_rows, n_classes), in the order of ``model.classes_``;
+    # `uncalibrated` ones are a calibrated model's without its calibration.
     path = run.candidate(name) / PREDICTIONS
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{PREDICTIONS}")

@@ -31,10 +31,8 @@ def nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def permitted(types: Collection[str], own: OwnCode | None) -> set[str]:
-    """Return those of `types`, as a file names them, that the hooks of `own` allow.
-
-    These are the classes that their modules define, and what ``types`` of a hook names.
-    """
+    """Return those of `types`, as a file names them, that the hooks of `own` allow."""
+    # These are the classes that their modules define, and what ``types`` of a hook names.
     if own is None:
         return set()
     modules = _modules(own)

@@ -14,11 +14,9 @@ CHUNK_ROWS = 50_000
 
 
 def predict(pipeline: Any, X: pd.DataFrame) -> tuple[Array, Floats | None]:
-    """Return labels or values (n_rows,), and probabilities (n_rows, n_classes) or None.
-
-    Probabilities are in the order of ``pipeline.classes_``. A feature that `X` lacks is a
-    DataError.
-    """
+    """Return labels or values (n_rows,), and probabilities (n_rows, n_classes) or None."""
+    # Probabilities are in the order of ``pipeline.classes_``. A feature that `X` lacks is a
+    # DataError.
     encoder, model = pipeline[0], pipeline[-1]
     starts = range(0, max(1, len(X)), CHUNK_ROWS)
     return _joined([_outputs(model, encoder, X.iloc[s : s + CHUNK_ROWS]) for s in starts])

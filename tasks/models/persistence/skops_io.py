@@ -36,11 +36,9 @@ _OWN = "Types of an estimator of your own are allowed by its name in `hooks.esti
 def save_model(
     pipeline: Any, path: str | Path, *, compress: bool = True, own: OwnCode | None = None
 ) -> None:
-    """Write `pipeline` to `path`, whole or not at all.
-
-    A type that is neither on keepfit's list nor allowed by the running pipeline file (`own`) is a
-    ModelRefusedError; nothing is written then.
-    """
+    """Write `pipeline` to `path`, whole or not at all."""
+    # A type that is neither on keepfit's list nor allowed by the running pipeline file (`own`) is a
+    # ModelRefusedError; nothing is written then.
     if compress:
         # The least effort already halves trees; more of it is slower than the disk.
         data = skops_io().dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
@@ -53,12 +51,10 @@ def save_model(
 
 
 def load_model(path: str | Path, own: OwnCode | None = None, digest: str = "") -> Any:
-    """Return the fitted pipeline in `path`, whose SHA-256 must be `digest` unless that is empty.
-
-    A file that is no skops file, is damaged, or holds a type that is neither on keepfit's list nor
-    allowed by the running pipeline file (`own`) is a ModelRefusedError. Nothing in it is imported
-    or built in that case.
-    """
+    """Return the fitted pipeline in `path`, whose SHA-256 must be `digest` unless that is empty."""
+    # A file that is no skops file, is damaged, or holds a type that is neither on keepfit's list
+    # nor allowed by the running pipeline file (`own`) is a ModelRefusedError. Nothing in it is
+    # imported or built in that case.
     file = Path(path)
     # Read once: what is checked is what is loaded.
     data = read_unchanged(file, digest, "the model") if digest else _read(file)
@@ -146,11 +142,9 @@ def _damaged(path: Path, error: BaseException) -> ModelRefusedError:
 
 
 def _check_trees(model: Any, path: Path) -> None:
-    """Refuse trees that point outside themselves.
-
-    scikit-learn follows the numbers in a tree without looking: crafted ones read memory that is not
-    theirs.
-    """
+    """Refuse trees that point outside themselves."""
+    # scikit-learn follows the numbers in a tree without looking: crafted ones read memory that is
+    # not theirs.
     for tree in _trees(model):
         nodes = tree.node_count
         left, right, feature = tree.children_left, tree.children_right, tree.feature

@@ -24,7 +24,6 @@ from tasks.models.postprocessing.cost_matrix import Objective
 from tasks.models.postprocessing.decision_thresholds import (
     Decision,
     choose_decision,
-    decide,
     on_holdout,
 )
 from tasks.models.run_context import BLEND_FILE, ENSEMBLE, FitRun
@@ -140,13 +139,7 @@ def _decided(held: OutOfFold, objective: Objective | None, run: FitRun) -> Ints:
     for inside, others in held.turns():
         if len(others):
             rule = choose_decision(objective, held.only(others), run.schema)
-            places[inside] = decide(
-                held.probability[inside],
-                run.schema.classes,
-                rule.threshold,
-                rule.positive,
-                rule.costs,
-            )
+            places[inside] = rule.places(held.probability[inside], run.schema.classes)
     return places
 
 
@@ -220,12 +213,10 @@ def told_of_holdout(run: FitRun, name: str, adjustment: Adjustment) -> tuple[str
 
 
 def as_served(folder: Path, name: str, schema: Schema) -> OutOfFold | None:
-    """Return a candidate's out-of-fold predictions as the model that was kept predicts, or None.
-
-    Weights, calibration and decision are those of the model, so that it is one model's behaviour
-    over all parts. While candidates were compared, the first part in time had no earlier one to
-    learn weights and calibration from. ``predicted`` is by the model's own rule, classes as text.
-    """
+    """Return a candidate's out-of-fold predictions as the model that was kept predicts, or None."""
+    # Weights, calibration and decision are those of the model, so that it is one model's behaviour
+    # over all parts. While candidates were compared, the first part in time had no earlier one to
+    # learn weights and calibration from. ``predicted`` is by the model's own rule, classes as text.
     held = OutOfFold.read(folder / name)
     if held is None:
         return None
@@ -237,8 +228,7 @@ def as_served(folder: Path, name: str, schema: Schema) -> OutOfFold | None:
     if held.probability is None:
         return replace(held, predicted=values)
     values[first] = adjustment.calibration.apply(values[first], schema.classes)
-    decided = adjustment.decision
-    places = decide(values, schema.classes, decided.threshold, decided.positive, decided.costs)
+    places = adjustment.decision.places(values, schema.classes)
     return replace(held, probability=values, predicted=np.asarray(schema.classes)[places])
 
 

@@ -113,10 +113,8 @@ def _isotonic(raw: Floats, hit: Mask) -> Floats:
 
 
 def cross_fitted(method: Method, held: OutOfFold, classes: tuple[str, ...]) -> Floats:
-    """Return each part's probabilities through a map of other parts: earlier ones where ordered.
-
-    A part that has none to learn from keeps its raw probabilities.
-    """
+    """Return each part's probabilities through a map of other parts: earlier ones where ordered."""
+    # A part that has none to learn from keeps its raw probabilities.
     assert held.probability is not None  # noqa: S101 - classes only
     calibrated = held.probability.copy()
     for inside, others in held.turns():
@@ -150,12 +148,10 @@ def choose_calibration(
     classes: tuple[str, ...],
     positive: str | None,
 ) -> Chosen:
-    """Return the calibration by log loss out of fold; ``auto`` keeps raw ones unless worse.
-
-    ``auto`` uses the better of sigmoid and isotonic where the 95 % interval of its mean gain,
-    over rows (or groups of them, or runs of neighbours where rows lie in time), lies above zero,
-    and the newest of rows in time gain as well.
-    """
+    """Return the calibration by log loss out of fold; ``auto`` keeps raw ones unless worse."""
+    # ``auto`` uses the better of sigmoid and isotonic where the 95 % interval of its mean gain,
+    # over rows (or groups of them, or runs of neighbours where rows lie in time), lies above zero,
+    # and the newest of rows in time gain as well.
     assert held.probability is not None  # noqa: S101 - classes only
     raw, truth = held.probability, held.truth(classes)
     judged = held.judged()

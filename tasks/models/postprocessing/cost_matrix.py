@@ -52,10 +52,8 @@ def _check_names(cost: Mapping[str, Any], classes: tuple[str, ...]) -> None:
 
 
 def cost_matrix(objective: Objective | None, schema: Schema) -> Floats | None:
-    """Return the cost of each decision, shape (n_classes, n_classes); None without costs.
-
-    True classes are rows. What a file does not name costs 1, and 0 where it is right.
-    """
+    """Return the cost of each decision, shape (n_classes, n_classes); None without costs."""
+    # True classes are rows. What a file does not name costs 1, and 0 where it is right.
     if objective is None or isinstance(objective, str) or objective.cost is None:
         return None
     cost, classes = objective.cost, schema.classes

@@ -44,6 +44,10 @@ class Decision:
     costs: Floats | None = None
     note: str = ""
 
+    def places(self, probability: Floats, classes: tuple[str, ...]) -> Ints:
+        """Return the place of the predicted class of each row."""
+        return decide(probability, classes, self.threshold, self.positive, self.costs)
+
     def plain(self) -> dict[str, Any]:
         """Return it as JSON values."""
         costs = None if self.costs is None else self.costs.tolist()
@@ -86,12 +90,10 @@ def decide(
 
 
 def choose_decision(objective: Objective | None, held: OutOfFold, schema: Schema) -> Decision:
-    """Return the decision rule, chosen on the model's predictions of training rows out of fold.
-
-    With costs the threshold is the one of calibrated probabilities, fp / (fp + fn), unless another
-    costs less out of fold beyond noise. A minimum is held out of fold; new rows may fall a little
-    short of it.
-    """
+    """Return the decision rule, chosen on the model's predictions of training rows out of fold."""
+    # With costs the threshold is the one of calibrated probabilities, fp / (fp + fn), unless
+    # another costs less out of fold beyond noise. A minimum is held out of fold; new rows may fall
+    # a little short of it.
     if objective is None:
         return Decision()
     costs = cost_matrix(objective, schema)
@@ -179,7 +181,7 @@ def on_holdout(
     if objective is None or not len(truth):
         return "", {}
     classes = schema.classes
-    ours = decide(probability, classes, decision.threshold, decision.positive, decision.costs)
+    ours = decision.places(probability, classes)
     plain = probability.argmax(axis=1)
     matrix = cost_matrix(objective, schema)
     against = f"at {HALF}" if schema.task == "binary" else "with the likeliest class"

@@ -51,12 +51,10 @@ def propose(
     name: str,
     greater: bool,
 ) -> list[dict[str, Value]]:
-    """Return up to `count` sets of hyperparameters that no earlier trial had, while there are any.
-
-    The candidate's `name`, `seed` and `batch`, any number of the batch, seed the sampler, which
-    learns from trials of `earlier` batches. Source: Bergstra et al. (2011), Algorithms for
-    hyper-parameter optimization, NeurIPS.
-    """
+    """Return up to `count` sets of hyperparameters that no earlier trial had, while there are any."""
+    # The candidate's `name`, `seed` and `batch`, any number of the batch, seed the sampler, which
+    # learns from trials of `earlier` batches. Source: Bergstra et al. (2011), Algorithms for
+    # hyper-parameter optimization, NeurIPS.
     distributions = {space.name: _distribution(space) for space in spaces}
     number = _seed(name, seed, batch)
     study = _study(earlier, distributions, spaces, number, greater=greater)
@@ -83,11 +81,9 @@ def _best(earlier: Sequence[Trial], *, greater: bool) -> Trial | None:
 def neighbour(
     params: Mapping[str, Value], spaces: Sequence[Space], rng: np.random.Generator
 ) -> dict[str, Value] | None:
-    """Return `params` with some of them moved a little; None where they lie in no space.
-
-    Every second proposal is one: in a dozen trials a sampler of a whole space learns little, while
-    the untuned settings are good already.
-    """
+    """Return `params` with some of them moved a little; None where they lie in no space."""
+    # Every second proposal is one: in a dozen trials a sampler of a whole space learns little,
+    # while the untuned settings are good already.
     start = {space.name: space.nearest(params.get(space.name)) for space in spaces}
     if None in start.values() or not spaces:
         return None

@@ -25,11 +25,9 @@ _MOST_ITEMS = 10_000_000
 
 
 def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
-    """Fit the trivial baseline: the classes' shares, the mean, or the median for ``mae``.
-
-    Of a ranking it is the popularity of the items; where the file names no `item`, every row has
-    the same prediction, which scores as a ranking by chance does.
-    """
+    """Fit the trivial baseline: the classes' shares, the mean, or the median for ``mae``."""
+    # Of a ranking it is the popularity of the items; where the file names no `item`, every row has
+    # the same prediction, which scores as a ranking by chance does.
     report_progress("fit")
     rows, item = read_rows(run), run.schema.item
     notes: list[str] = []

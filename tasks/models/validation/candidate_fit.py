@@ -75,7 +75,7 @@ def fit_candidate(run: FitRun, name: str, threads: int, report_progress: Tell) -
         params={**_params(learned), **choice.params, **decided.params},
         curves={k: tuple(v) for k, v in curves.items()},
         curves_of=_curves_of(learned, found),
-        importance=_importance(learned, encoder, X),
+        importance=importance_of(learned.estimator, encoder.sources_, X),
         notes=(
             *_notes(run, name, setting, rows),
             *tuned.get("tuning", ()),
@@ -93,11 +93,9 @@ def fit_candidate(run: FitRun, name: str, threads: int, report_progress: Tell) -
 def _iterations(
     run: FitRun, candidate: Candidate, found: Validated, rows: int, shape: tuple[int, ...]
 ) -> tuple[int | None, int]:
-    """Return the iterations, where folds over all rows have found them, and the least of them.
-
-    Folds of a sample stop earlier than all rows would: what they found is then the least. `shape`
-    is the encoded matrix's, whose rows may be some of the `rows` for training.
-    """
+    """Return the iterations, where folds over all rows have found them, and the least of them."""
+    # Folds of a sample stop earlier than all rows would: what they found is then the least. `shape`
+    # is the encoded matrix's, whose rows may be some of the `rows` for training.
     if run.recipe is not None:
         return run.recipe.iterations, 1
     if not candidate.iterative or found.rounds is None:
@@ -149,10 +147,6 @@ def _params(learned: FitResult) -> dict[str, Any]:
     return params
 
 
-def _importance(learned: FitResult, encoder: Any, X: Matrix) -> dict[str, float]:
-    return importance_of(learned.estimator, encoder.sources_, X)
-
-
 def _notes(run: FitRun, name: str, setting: FitContext, rows: Rows) -> list[str]:
     notes = json.loads(run.at("notes.json").read_text())
     if setting.queries is not None and name != RANKER:
@@ -173,11 +167,10 @@ SAMPLE_ROWS = 20_000
 
 
 def importance_of(model: Any, sources: list[str], X: Matrix) -> dict[str, float]:
-    """Return the share of each source column, greatest first; empty where a model has none.
-
-    Trees measure the loss that their splits on a column saved, linear models the size of a
-    coefficient times the deviation of its column. `sources` names the source of each column of `X`.
-    """
+    """Return the share of each source column, greatest first; empty where a model has none."""
+    # Trees measure the loss that their splits on a column saved, linear models the size of a
+    # coefficient times the deviation of its column. `sources` names the source of each column of
+    # `X`.
     worth = _worth(model, X)
     if worth is None or not np.isfinite(worth).all() or worth.sum() <= 0:
         return {}

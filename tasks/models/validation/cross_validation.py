@@ -105,22 +105,27 @@ class Validation:
 
     def fold(self, number: int, fold: Fold) -> None:
         """Fit on a fold's training rows and predict its validation rows."""
-        X = matrix(self.run, self.candidate.encoding, f"train{number}")
-        y, queries = self.rows.y[fold.train], self._queries(fold.train)
-        given = (self.run, self.candidate, X, y, self.encoder, self.threads)
-        groups, watched = self.rows.of_groups(fold.train), self._watched(number, fold)
-        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries, watched=watched)
-        self.fitted = max(self.fitted, setting.rows)
+        learned = self._fit(number, fold)
         if learned.course is not None:
             self._followed.append(_Fitted(number, fold, learned, learned.course))
         else:
             self._plain.append((fold, self._scored(learned.estimator, number, fold)))
 
-    def _watched(self, number: int, fold: Fold) -> Watched | None:
-        """Return a fold's validation rows for an iterative learner to be followed on.
+    def _fit(self, number: int, fold: Fold, taken: Ints | None = None) -> FitResult:
+        """Fit on a fold's training rows, or those of them at the places `taken`."""
+        X, train = matrix(self.run, self.candidate.encoding, f"train{number}"), fold.train
+        if taken is not None:
+            X, train = np.asarray(X[taken]), train[taken]
+        given = (self.run, self.candidate, X, self.rows.y[train], self.encoder, self.threads)
+        groups, watched = self.rows.of_groups(train), self._watched(number, fold)
+        queries = self._queries(train)
+        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries, watched=watched)
+        self.fitted = max(self.fitted, setting.rows)
+        return learned
 
-        Of one fold, rows that do not lie in time are parted, so that noise is known.
-        """
+    def _watched(self, number: int, fold: Fold) -> Watched | None:
+        """Return a fold's validation rows for an iterative learner to be followed on."""
+        # Of one fold, rows that do not lie in time are parted, so that noise is known.
         if not self.candidate.iterative:
             return None
         y = self.rows.y[fold.valid]
@@ -141,17 +146,10 @@ class Validation:
 
     def part(self, number: int, fold: Fold, share: float) -> float | None:
         """Return the score of a fit on a share of a fold's training rows, evenly spread."""
-        X = matrix(self.run, self.candidate.encoding, f"train{number}")
-        most, queries = max(2, int(share * len(X))), self._queries(fold.train)
-        taken = subsample_evenly(len(X), most) if queries is None else queries.sample(most)
-        y = self.rows.y[fold.train][taken]
-        X = np.asarray(X[taken])
-        given = (self.run, self.candidate, X, y, self.encoder, self.threads)
-        groups = self.rows.of_groups(fold.train[taken])
-        queries = None if queries is None else queries.only(taken)
-        watched = self._watched(number, fold)
-        learned, setting, _ = fit_rows(*given, groups=groups, queries=queries, watched=watched)
-        self.fitted = max(self.fitted, setting.rows)
+        rows, queries = len(fold.train), self._queries(fold.train)
+        most = max(2, int(share * rows))
+        taken = subsample_evenly(rows, most) if queries is None else queries.sample(most)
+        learned = self._fit(number, fold, taken)
         model, course = learned.estimator, learned.course
         if course is not None:
             model = course.at(self._chosen([course]).chosen)
@@ -290,11 +288,9 @@ def fit_rows(
     queries: RankingGroups | None = None,
     watched: Watched | None = None,
 ) -> tuple[FitResult, FitContext, float]:
-    """Fit a candidate on rows of an encoded matrix; return its settings and its seconds too.
-
-    Of an iterative learner, `iterations` may be known already, and its loss is followed on rows
-    `watched`. Rows of one of `groups` count as one; `queries` are ranked together.
-    """
+    """Fit a candidate on rows of an encoded matrix; return its settings and its seconds too."""
+    # Of an iterative learner, `iterations` may be known already, and its loss is followed on rows
+    # `watched`. Rows of one of `groups` count as one; `queries` are ranked together.
     if groups is not None:
         groups = groups[
             subsample_evenly(len(X), min(len(X), candidate.rows_for(len(X), X.shape[1])))
@@ -330,12 +326,10 @@ def fit_all_rows(
     queries: RankingGroups | None = None,
     least: int = 1,
 ) -> tuple[FitResult, FitContext, float]:
-    """Fit as `fit_rows` does, on every row, for `least` iterations or more.
-
-    Rows set aside can lengthen what the folds found, never shorten it. An iterative learner that
-    has to find its iterations first sets rows aside for that, the newest where rows have a time: it
-    is fitted again with the iterations found, on all of them.
-    """
+    """Fit as `fit_rows` does, on every row, for `least` iterations or more."""
+    # Rows set aside can lengthen what the folds found, never shorten it. An iterative learner that
+    # has to find its iterations first sets rows aside for that, the newest where rows have a time:
+    # it is fitted again with the iterations found, on all of them.
     given = (run, candidate, X, y, encoder, threads)
     learned, setting, seconds = fit_rows(*given, iterations, groups, queries)
     if not candidate.iterative or iterations is not None:

@@ -30,10 +30,8 @@ def try_params(
     threads: int,
     report: Callable[[str], None],
 ) -> None:
-    """Validate one set of hyperparameters and write what became of it, a `Trial`, to `answer`.
-
-    `trial` has its ``number``, ``params`` and the ``bars`` it has to reach.
-    """
+    """Validate one set of hyperparameters and write what became of it, a `Trial`, to `answer`."""
+    # `trial` has its ``number``, ``params`` and the ``bars`` it has to reach.
     started = time.perf_counter()
     number, params, bars = int(trial["number"]), dict(trial["params"]), dict(trial["bars"])
     candidate, rows = candidate_of(run.schema.own, name, params), read_rows(run)

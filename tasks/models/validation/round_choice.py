@@ -98,12 +98,10 @@ def usual_better(
     fewer: bool,
     greater: bool,
 ) -> bool:
-    """Return whether the usual rounds do better on the folds than the chosen ones, in the metric.
-
-    The loss that a learner follows is not the metric that selects. Where the chosen rounds are
-    `fewer`, they have to be better in the metric too by a standard error, else the usual ones have
-    to be.
-    """
+    """Return whether the usual rounds do better on the folds than the chosen ones, in the metric."""
+    # The loss that a learner follows is not the metric that selects. Where the chosen rounds are
+    # `fewer`, they have to be better in the metric too by a standard error, else the usual ones
+    # have to be.
     sign = 1.0 if greater else -1.0
     pairs = zip(chosen, usual, strict=True)
     gains = np.array([sign * (b - a) for a, b in pairs if a is not None and b is not None])

@@ -111,10 +111,8 @@ def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def calibration(y_true: ArrayLike, probability: Floats, schema: Schema) -> Calibration:
-    """Return stated probabilities against what happened, in 15 bins of equal mass.
-
-    Of the positive class in a binary task, of the likeliest class otherwise.
-    """
+    """Return stated probabilities against what happened, in 15 bins of equal mass."""
+    # Of the positive class in a binary task, of the likeliest class otherwise.
     truth = encode_truth(y_true, schema.classes)
     if len(schema.classes) == 2:
         of = schema.positive or schema.classes[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
@@ -81,26 +82,15 @@ def draw_pareto(rows: Sequence[LeaderboardRow], metric: str, challenger: str) ->
     figure, axes = canvas()
     grid(axes)
     edge = sorted(front, key=lambda r: r.fit_seconds or 0.0)
-    axes.step(
-        [max(r.fit_seconds or 0.0, 1e-3) for r in edge],
-        [r.holdout or 0.0 for r in edge],
-        where="post",
-        color=GREEN,
-        lw=1.4,
-        alpha=0.7,
-    )
+    spent = [max(r.fit_seconds or 0.0, 1e-3) for r in edge]
+    reached = [r.holdout or 0.0 for r in edge]
+    axes.step(spent, reached, where="post", color=GREEN, lw=1.4, alpha=0.7)
+    beside: dict[str, Any] = {"xytext": (4, 5), "textcoords": "offset points"}
     for row in measured:
         x, y = max(row.fit_seconds or 0.0, 1e-3), row.holdout or 0.0
         colour = BLUE if row.candidate == challenger else GREEN if row in front else GREY
         axes.plot(x, y, "o", color=colour, ms=6)
-        axes.annotate(
-            plain(row.candidate, 20),
-            (x, y),
-            xytext=(4, 5),
-            textcoords="offset points",
-            fontsize=8,
-            color=INK,
-        )
+        axes.annotate(plain(row.candidate, 20), (x, y), **beside, fontsize=8, color=INK)
     axes.set_xscale("log")
     axes.margins(x=0.3, y=0.15)
     _plain_ticks(axes)
@@ -145,16 +135,8 @@ def draw_curve(curve: LearningCurve | None) -> Drawing | None:
         last = curve.points[-1].valid
         ends = sorted((last + sign * curve.low, last + sign * curve.high))
         axes.vlines(2 * rows[-1], ends[0], ends[1], color=GREEN, lw=3)
-        axes.plot(
-            [rows[-1], 2 * rows[-1]],
-            [last, last + sign * curve.gain],
-            color=GREEN,
-            lw=1.4,
-            ls="--",
-            marker="o",
-            ms=4,
-            label=" twice the rows",
-        )
+        way = [rows[-1], 2 * rows[-1]], [last, last + sign * curve.gain]
+        axes.plot(*way, "o--", color=GREEN, lw=1.4, ms=4, label=" twice the rows")
     axes.set_xscale("log")
     _plain_ticks(axes)
     name_axes(axes, "training rows", plain(curve.metric))

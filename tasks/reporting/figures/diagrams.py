@@ -31,10 +31,8 @@ _PARTS = {"training": (ORANGE, "rows learnt from"), "validation": (BLUE, "rows s
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> mpl.figure.Figure:
-    """Draw the share of each true class by what it was predicted as.
-
-    Of more than 20 classes, the 15 commonest confusions are drawn instead.
-    """
+    """Draw the share of each true class by what it was predicted as."""
+    # Of more than 20 classes, the 15 commonest confusions are drawn instead.
     cells = np.asarray(counts, dtype=np.float64)
     shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
     k = len(classes)
@@ -198,10 +196,8 @@ def importances(record: Importance, most: int = 15) -> mpl.figure.Figure:
 
 
 def leaderboard(rows: Sequence[LeaderboardRow], metric: str, challenger: str) -> mpl.figure.Figure:
-    """Draw each candidate's metric on the holdout with its interval; the baseline is a line.
-
-    A candidate far from all others is left out, see `comparable`.
-    """
+    """Draw each candidate's metric on the holdout with its interval; the baseline is a line."""
+    # A candidate far from all others is left out, see `comparable`.
     scored = comparable(rows)
     figure, axes = _rows([plain(row.candidate) for row in scored])
     for place, row in enumerate(scored):

@@ -48,12 +48,10 @@ class Drawing:
 def diagnose(
     y_true: ArrayLike, model: Predictions, schema: Schema, evaluation: Evaluation
 ) -> tuple[Drawing, ...]:
-    """Return the figures of one candidate's predictions of the holdout.
-
-    Classification: confusion matrix and, with probabilities, ROC, precision-recall and
-    calibration, before and after where the model is calibrated. Regression: predicted against
-    observed values, and residuals.
-    """
+    """Return the figures of one candidate's predictions of the holdout."""
+    # Classification: confusion matrix and, with probabilities, ROC, precision-recall and
+    # calibration, before and after where the model is calibrated. Regression: predicted against
+    # observed values, and residuals.
     probability = model.probability
     if not schema.classes:
         record = residuals(y_true, model.predicted)
@@ -196,11 +194,9 @@ def draw_leaderboard(
 def draw_learning(
     candidate: str, curves: Mapping[str, Sequence[float]], of: str = ""
 ) -> tuple[Drawing, ...]:
-    """Return the curves of an iterative candidate, one figure for each loss or score.
-
-    Those of one loss, on rows learnt from and on rows set aside, share a figure; `of` is which fit
-    they are of, where it is not the one that was kept.
-    """
+    """Return the curves of an iterative candidate, one figure for each loss or score."""
+    # Those of one loss, on rows learnt from and on rows set aside, share a figure; `of` is which
+    # fit they are of, where it is not the one that was kept.
     losses: dict[str, dict[str, Floats]] = {}
     for name, values in curves.items():
         part, _, loss = name.partition("_")

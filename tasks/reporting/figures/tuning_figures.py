@@ -31,11 +31,9 @@ _FAR = 5.0
 
 
 def draw_search(result: CandidateResult, metric: str, training: TrainingConfig) -> Drawing | None:
-    """Return a panel for each hyperparameter that was searched; None without two scores.
-
-    Trials over all folds are dots. One that was stopped early has a score over fewer folds, which
-    compares with none of these: its value is marked at the foot.
-    """
+    """Return a panel for each hyperparameter that was searched; None without two scores."""
+    # Trials over all folds are dots. One that was stopped early has a score over fewer folds, which
+    # compares with none of these: its value is marked at the foot.
     complete = [t for t in result.trials if t.state == "complete" and t.score is not None]
     spaces = _spaces(result, metric, training)
     if len(complete) < 2 or not spaces:

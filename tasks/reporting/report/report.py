@@ -33,11 +33,9 @@ def _text(values: Mapping[str, object], name: str) -> str | None:
 
 
 def render_report(data: ReportData) -> str:
-    """Return the report as one self-contained page of HTML.
-
-    Every name and value is escaped; the page holds no script and loads nothing from
-    outside, which its content security policy enforces as well.
-    """
+    """Return the report as one self-contained page of HTML."""
+    # Every name and value is escaped; the page holds no script and loads nothing from outside,
+    # which its content security policy enforces as well.
     environment = page_environment(
         _TEMPLATES,
         address=view.address,

@@ -55,12 +55,10 @@ def weak_slices(
     seed: int = 0,
     level: float = 0.05,
 ) -> tuple[Slice, ...]:
-    """Return the slices in which the loss is higher beyond doubt, the greatest excess first.
-
-    `expected` is the loss that the model's own probabilities expect. Of rows that lie in time a
-    block stays in one half, and the test counts `blocks`, not rows. `level` bounds the chance of
-    any slice where there is none.
-    """
+    """Return the slices in which the loss is higher beyond doubt, the greatest excess first."""
+    # `expected` is the loss that the model's own probabilities expect. Of rows that lie in time a
+    # block stays in one half, and the test counts `blocks`, not rows. `level` bounds the chance of
+    # any slice where there is none.
     if len(X) < LEAST_ROWS or not X.shape[1] or not np.isfinite(losses).all():
         return ()
     rng = np.random.default_rng(seed)
