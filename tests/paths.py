@@ -46,7 +46,7 @@ ROW_TO_CHAMPION: tuple[Stations, ...] = (
     (
         "flows.training:_train", "tasks.train:fit_candidates",
         "tasks.models.execution.scheduler:Fits", "tasks.models.execution.scheduler:Fits.results",
-        "tasks.models.execution.worker_pool:borrowed", "tasks.models.execution.jobs:perform",
+        "tasks.models.execution.worker_pool:borrowed", "tasks.models.execution.fork_server:perform",
         "tasks.models.validation.candidate_fit:fit_candidate",
     ),
     ("flows.training:_train", "tasks.promote:judge_challenger", "tasks.registry.gate.gate:decide"),

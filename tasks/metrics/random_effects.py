@@ -59,7 +59,7 @@ class RandomEffects:
         return replace(self, deviations=np.zeros_like(self.deviations)).quantile(share)
 
     def quantile(self, share: float, noise: float = 0.0, factor: float = 1.0) -> float:
-        """Return the quantile, at the probability `share`, of one more value measured with `noise`."""
+        """Return the quantile at the probability `share` of one more value, measured with noise."""
         # Noise is a variance; `factor` is how many times the usual variance that value has.
         deviations = np.sqrt(self.variances + self.deviations**2 * factor + noise)
         reach = _REACH * float(deviations.max())

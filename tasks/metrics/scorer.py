@@ -68,7 +68,7 @@ def evaluate(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Evaluation:
-    """Return every metric of the task, each with its bootstrap interval; None for undefined ones."""
+    """Return every metric of the task, each with its bootstrap interval; None where undefined."""
     # `blocks` are those of rows that lie in time, see `time_blocks`, or the groups of a ranking. 0
     # `replicates` give no intervals. The confusion matrix has a row for each true class and a
     # column for each predicted one, in the order of ``schema.classes``.

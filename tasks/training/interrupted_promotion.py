@@ -32,7 +32,7 @@ _MOVING = timedelta(hours=1)
 
 
 def record_interrupted(pipeline: OpenPipeline) -> None:
-    """Record decisions whose process ended before it could: of trainings, and moves of the alias."""
+    """Record decisions, on trainings and moves of the alias, whose process ended before it could."""
     # While a training goes on, which will record itself, nothing is done.
     if not any(_unrecorded(pipeline)):
         return

@@ -28,7 +28,7 @@ from tasks.evaluation.diagnosis.learning_curve import learning_curve
 from tasks.evaluation.diagnosis.overfitting import lines_of
 from tasks.evaluation.diagnosis.recommendations import next_steps
 from tasks.evaluation.diagnosis.single_columns import alone, alone_suspicion
-from tasks.evaluation.diagnosis.slices.slice_scores import told_slices
+from tasks.evaluation.diagnosis.slices.weak_slices import told_slices
 from tasks.evaluation.findings import (
     ByColumn,
     Diagnosis,

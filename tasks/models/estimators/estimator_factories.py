@@ -21,11 +21,12 @@ from tasks.models.estimators.lightgbm_stopping import (
     TRAINING,
     VALIDATION,
     curves_of,
+    letting_go,
+    rows_at,
     slim,
     watch,
     watched,
 )
-from tasks.models.features.mapped_arrays import letting_go, rows_at
 from tasks.models.splitters import inner_part, inner_share
 
 WIDE = 200

@@ -51,7 +51,7 @@ def propose(
     name: str,
     greater: bool,
 ) -> list[dict[str, Value]]:
-    """Return up to `count` sets of hyperparameters that no earlier trial had, while there are any."""
+    """Return up to `count` sets of hyperparameters that no earlier trial had, if there are any."""
     # The candidate's `name`, `seed` and `batch`, any number of the batch, seed the sampler, which
     # learns from trials of `earlier` batches. Source: Bergstra et al. (2011), Algorithms for
     # hyper-parameter optimization, NeurIPS.

@@ -98,7 +98,7 @@ def usual_better(
     fewer: bool,
     greater: bool,
 ) -> bool:
-    """Return whether the usual rounds do better on the folds than the chosen ones, in the metric."""
+    """Return whether the usual rounds do better in the metric, on the folds, than the chosen."""
     # The loss that a learner follows is not the metric that selects. Where the chosen rounds are
     # `fewer`, they have to be better in the metric too by a standard error, else the usual ones
     # have to be.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.models.features.mapped_arrays import letting_go, rows_at
+from tasks.models.estimators.lightgbm_stopping import letting_go, rows_at
 
 
 def mapped(folder: Path) -> tuple[Path, NDArray[Any]]:

@@ -15,19 +15,17 @@ from tasks.base.settings.evaluation import ObjectiveConfig
 from tasks.base.training_records import Schema
 from tasks.models.out_of_fold import OutOfFold
 from tasks.models.postprocessing.cost_matrix import check_objective, cost_matrix
-from tasks.models.postprocessing.cutoffs import (
+from tasks.models.postprocessing.decision_thresholds import (
+    Decision,
     best_f1,
     cheapest,
+    choose_decision,
+    decide,
     least_precision,
     least_recall,
     mean_cost,
-    rates,
-)
-from tasks.models.postprocessing.decision_thresholds import (
-    Decision,
-    choose_decision,
-    decide,
     on_holdout,
+    rates,
 )
 from tests.unit.models.postprocessing.test_calibration import YES_NO, held_out
 
