@@ -10,14 +10,14 @@ import numpy as np
 
 from tasks.base.arrays import Array, Mask
 from tasks.base.config import PipelineConfig
-from tasks.base.errors import ConfigError, DataError
+from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.text.phrases import listed
 from tasks.base.training_records import Kind, Schema, Snapshot
 from tasks.data.leaks import suspicions, twins
 from tasks.data.ranking_groups import check_groups
 from tasks.data.snapshots import open_table
-from tasks.data.source_table import nearest
+from tasks.data.source_table import absent_column
 from tasks.data.targets import labels_of, task_of
 from tasks.data.typing.numbers import PLAIN
 
@@ -50,7 +50,7 @@ def infer_kinds(
     names = list(table.column_names)
     for name in overrides:
         if name not in names:
-            raise _no_column("kinds", name, names)
+            raise absent_column("kinds", name, names, "table")
     kinds: dict[str, Kind] = {}
     labels: list[str] = []
     for position, name in enumerate(names):
@@ -194,15 +194,7 @@ def _check_names(config: PipelineConfig, names: list[str]) -> None:
     for role, columns in roles:
         for column in columns:
             if column not in names:
-                raise _no_column(role, column, names)
-
-
-def _no_column(role: str, column: str, names: list[str]) -> ConfigError:
-    near = nearest(column, names)
-    return ConfigError(
-        f"`{role}` names {column!r}, which the table lacks{f'; nearest: {near}' if near else ''}.",
-        f"The columns: {listed(names, 12)}.",
-    )
+                raise absent_column(role, column, names, "table")
 
 
 def _features(

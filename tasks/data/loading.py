@@ -6,26 +6,25 @@ import hashlib
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tasks.base.config import PipelineConfig
-from tasks.base.errors import ConfigError, DataError
+from tasks.base.errors import DataError
 from tasks.base.runtime.files import changed_file, read_recorded, write_recorded
 from tasks.base.runtime.libraries import pa
 from tasks.base.settings.section import plain
 from tasks.base.settings.sources import CsvSource, Source
 from tasks.base.source_notes import UnreadColumn
-from tasks.base.text.phrases import listed
 from tasks.base.training_records import Kind, Snapshot
 from tasks.base.utc_times import latest_believed
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.snapshots import write_snapshot
-from tasks.data.source_table import as_utc, nearest, time_range, within
+from tasks.data.source_table import absent_column, as_utc, time_range, within
 from tasks.data.sources.source import (
     SourceTable,
     column_names,
@@ -125,17 +124,9 @@ def _columns(wanted: _Wanted) -> tuple[str, ...]:
     for role, columns in needed.items():
         for column in columns:
             if column not in names:
-                raise _no_column(role, column, names)
+                raise absent_column(role, column, names, "source")
     aside = () if wanted.for_scoring else config.aside
     return tuple(name for name in names if name not in config.exclude or name in aside)
-
-
-def _no_column(role: str, column: str, names: Sequence[str]) -> ConfigError:
-    near = nearest(column, tuple(names))
-    return ConfigError(
-        f"`{role}` names {column!r}, which the source lacks{f'; nearest: {near}' if near else ''}.",
-        f"The columns: {listed(list(names), 12)}.",
-    )
 
 
 def _record(wanted: _Wanted, folder: Path) -> Path | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from tasks.base.errors import SourceError
+from tasks.base.errors import ConfigError, SourceError
 from tasks.base.runtime.libraries import pa, pc
 from tasks.base.source_notes import ReadingNote
+from tasks.base.text.phrases import listed
 from tasks.base.text.terminal import know_names
 from tasks.base.utc_times import as_utc as as_utc
 
@@ -68,6 +69,16 @@ def moment_scalar(moment: datetime, kind: Any) -> Any:
     """Return `moment` as a scalar that compares with a timestamp column of type `kind`."""
     scalar = pa.scalar(as_utc(moment), pa.timestamp("us", "UTC"))
     return scalar if kind.tz is not None else scalar.cast(pa.timestamp("us"))
+
+
+def absent_column(role: str, column: str, names: Sequence[str], where: str) -> ConfigError:
+    """Return the error for a column that the file names and the table or source lacks."""
+    near = nearest(column, tuple(names))
+    hint = f"; nearest: {near}" if near else ""
+    return ConfigError(
+        f"`{role}` names {column!r}, which the {where} lacks{hint}.",
+        f"The columns: {listed(list(names), 12)}.",
+    )
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
 from tasks.evaluation.findings import Diagnosis
 from tasks.models.execution.child_calls import call
 from tasks.reporting.figures import diagnostic_figures
-from tasks.reporting.figures.training_figures import save_figures
+from tasks.reporting.figures.training_figures import pictures, save_figures
 
 NOT_OF_RANKINGS = (
     "Verdicts on the fit, weak slices and suspects look at single rows, and a "
@@ -68,8 +68,4 @@ def _pictures(found: Diagnosis, about: Case, folder: Path) -> tuple[Picture, ...
         )
         if drawing is not None
     ]
-    files = save_figures(drawings, folder)
-    return tuple(
-        Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg, file=files[d.name])
-        for d in drawings
-    )
+    return pictures(drawings, save_figures(drawings, folder))

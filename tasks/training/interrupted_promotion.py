@@ -32,7 +32,7 @@ _MOVING = timedelta(hours=1)
 
 
 def record_interrupted(pipeline: OpenPipeline) -> None:
-    """Record decisions, on trainings and moves of the alias, whose process ended before it could."""
+    """Record decisions (trainings, moves of the alias) whose process ended before it could."""
     # While a training goes on, which will record itself, nothing is done.
     if not any(_unrecorded(pipeline)):
         return

@@ -97,7 +97,6 @@ def own_score(case: Case, result: CandidateResult) -> float | None:
     names = [*case.schema.features, case.schema.target]
     frame = read_frame(case.basis.snapshot.path, columns=names, rows=rows)
     y, keep = target_values(frame[[case.schema.target]], case.schema)
-    y = y[keep] if len(y) == len(keep) else y
     X = frame.loc[keep, list(case.schema.features)].reset_index(drop=True)
     if not len(y):
         return None

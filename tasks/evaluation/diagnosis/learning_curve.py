@@ -96,8 +96,6 @@ def _parts(basis: Basis, seed: int, result: CandidateResult) -> _Parts:
     positions: Ints = np.load(basis.split.train_path).astype(np.int64, copy=False)
     frame = read_frame(basis.snapshot.path, columns=[roles.target], rows=positions)
     y, keep = target_values(frame, roles)
-    if len(y) == len(keep):
-        y = y[keep]
     positions = positions[keep]
     if y.dtype == object:
         y = y.astype(str)

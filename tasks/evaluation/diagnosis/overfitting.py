@@ -159,12 +159,12 @@ def headline(fits: Sequence[FitVerdict], challenger: str) -> str:
         kind: [f.candidate for f in fits if f.fit == kind and f.candidate != challenger]
         for kind in ("overfits", "underfits")
     }
-    rest = [f"{', '.join(names)} {_plural(kind, names)}" for kind, names in others.items() if names]
+    rest = [
+        f"{', '.join(names)} {kind if len(names) == 1 else kind.removesuffix('s')}"
+        for kind, names in others.items()
+        if names
+    ]
     return " ".join([*parts, *([f"{'; '.join(rest)}."] if rest else [])])
-
-
-def _plural(kind: str, names: Sequence[str]) -> str:
-    return kind if len(names) == 1 else kind.removesuffix("s")
 
 
 def lines_of(found: Diagnosis, challenger: str) -> tuple[tuple[str, str], ...]:

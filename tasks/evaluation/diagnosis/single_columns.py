@@ -66,10 +66,8 @@ def alone(
     if len(holdout) < LEAST_ROWS:
         return None
     names = sorted(schema.features, key=lambda name: -importance.get(name, 0.0))[:MOST_COLUMNS]
-    own, places = (
-        train[subsample_evenly(len(train), MOST_ROWS)],
-        subsample_evenly(len(holdout), MOST_ROWS),
-    )
+    own = train[subsample_evenly(len(train), MOST_ROWS)]
+    places = subsample_evenly(len(holdout), MOST_ROWS)
     (given, y), (held, truth) = (_rows(path, schema, names, at) for at in (own, holdout[places]))
     if len(names) < 2 or len(truth) < len(places) or len(np.unique(y)) < 2:
         return None

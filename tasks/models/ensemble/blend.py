@@ -112,23 +112,18 @@ def _result(results: Mapping[str, CandidateResult], weights: Weights) -> Candida
 
 def _keep(run: FitRun, weights: Weights, adjustment: Adjustment, result: CandidateResult) -> None:
     folder = Path(run.folder)
-    results = {name: kept(folder, name) for name in weights}
-    pipelines = {
-        name: load_model(
-            folder / name / MODEL, run.schema.own, known.digests[MODEL] if known else ""
-        )
-        for name, known in results.items()
-    }
     encoders: dict[str, Any] = {}
-    encodings = []
-    for name, pipeline in pipelines.items():
-        known = results[name]
+    encodings, members = [], []
+    for name in weights:
+        known = kept(folder, name)
+        digest = known.digests[MODEL] if known else ""
+        pipeline = load_model(folder / name / MODEL, run.schema.own, digest)
         # Candidates of one run share an encoding's encoder; refits have each its own.
         encoding = name if run.recipe or known is None else known.encoding
         encoders.setdefault(encoding, pipeline[0])
         encodings.append(encoding)
+        members.append(pipeline[-1])
     kind = EnsembleClassifier if run.classification else EnsembleRegressor
-    members = [pipeline[-1] for pipeline in pipelines.values()]
     model = kind(encoders, members, encodings, list(weights.values()))
     model = adjustment.wrap(model, run.schema.classes)
     _keep_holdout(run, folder, weights, model)

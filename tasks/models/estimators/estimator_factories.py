@@ -5,7 +5,6 @@ Heavy libraries are imported by the functions, which only run in worker processe
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -17,15 +16,13 @@ from tasks.base.runtime.libraries import sklearn
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Params, Watched
 from tasks.models.estimators.lightgbm_ranker import fit_ranker, ranker
 from tasks.models.estimators.lightgbm_stopping import (
-    STOPPING_ROUNDS,
     TRAINING,
     VALIDATION,
-    curves_of,
+    fit_stopping,
     letting_go,
     rows_at,
     slim,
     watch,
-    watched,
 )
 from tasks.models.splitters import inner_part, inner_share
 
@@ -273,28 +270,9 @@ def fit_lightgbm(estimator: Any, X: Matrix, y: Array, at: FitContext) -> FitResu
     if at.watched is not None:
         parts = [(rows_at(at.watched.X, part), at.watched.y[part]) for part in at.watched.parts]
         return watch(estimator, (X, y), parts, at, callbacks=[letting_go(X)], **given)
-    part = inner_part(
-        y,
-        inner_share(len(y)),
-        ordered=at.ordered,
-        classification=at.classification,
-        seed=at.seed,
-        groups=at.groups,
-    )
-    own = rows_at(X, part.train), y[part.train]
-    with warnings.catch_warnings():
-        # What replaces `eval_set` in 4.7 does not translate labels as the classifier does.
-        warnings.simplefilter("ignore", boosting.basic.LGBMDeprecationWarning)
-        estimator.fit(
-            *own,
-            **watched(own, [(rows_at(X, part.valid), y[part.valid])]),
-            callbacks=[
-                letting_go(X),
-                boosting.early_stopping(at.patience or STOPPING_ROUNDS, verbose=False),
-            ],
-            **given,
-        )
+    how: dict[str, Any] = {"ordered": at.ordered, "seed": at.seed, "groups": at.groups}
+    part = inner_part(y, inner_share(len(y)), classification=at.classification, **how)
+    own, held = ((rows_at(X, rows), y[rows]) for rows in (part.train, part.valid))
     # Where classes are weighed, LightGBM weighs its own rows and not those set aside.
-    curves = curves_of(estimator, (TRAINING, VALIDATION) if not at.class_weight else (VALIDATION,))
-    best = int(estimator.best_iteration_ or estimator.n_estimators_)
-    return FitResult(slim(estimator), best, curves)
+    curves = (TRAINING, VALIDATION) if not at.class_weight else (VALIDATION,)
+    return fit_stopping(estimator, own, held, at, curves, callbacks=[letting_go(X)], **given)

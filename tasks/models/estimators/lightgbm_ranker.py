@@ -5,7 +5,6 @@ Source: Burges (2010), From RankNet to LambdaRank to LambdaMART, MSR-TR-2010-82.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +16,11 @@ from tasks.base.runtime.libraries import lightgbm
 from tasks.metrics.ranking import CUT, RankingGroups
 from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 from tasks.models.estimators.lightgbm_stopping import (
-    STOPPING_ROUNDS,
     TRAINING,
     VALIDATION,
-    curves_of,
+    fit_stopping,
     slim,
     watch,
-    watched,
 )
 from tasks.models.splitters import inner_share, part_of_groups
 
@@ -59,24 +56,9 @@ def fit_ranker(estimator: Any, X: Matrix, y: Array, at: FitContext) -> FitResult
     rows, sizes = in_groups(queries, part.train)
     held, held_sizes = in_groups(queries, part.valid)
     grade = queries.grade(y)
-    patience = at.patience or STOPPING_ROUNDS
-    own = X[rows], grade[rows]
-    with warnings.catch_warnings():
-        # As for the classifier: what replaces `eval_set` in 4.7 is not there before it.
-        warnings.simplefilter("ignore", lightgbm.basic.LGBMDeprecationWarning)
-        estimator.fit(
-            *own,
-            group=sizes,
-            **watched(own, [(X[held], grade[held])]),
-            eval_group=[sizes, held_sizes],
-            eval_at=(CUT,),
-            callbacks=[lightgbm.early_stopping(patience, verbose=False)],
-            **given,
-        )
-    curves = curves_of(estimator, (TRAINING, VALIDATION))
-    return FitResult(
-        slim(estimator), int(estimator.best_iteration_ or estimator.n_estimators_), curves
-    )
+    given |= {"group": sizes, "eval_group": [sizes, held_sizes], "eval_at": (CUT,)}
+    own, aside = ((X[chosen], grade[chosen]) for chosen in (rows, held))
+    return fit_stopping(estimator, own, aside, at, (TRAINING, VALIDATION), **given)
 
 
 def _fit_watched(

@@ -32,10 +32,7 @@ def watch(
     most = int(estimator.n_estimators)
     usual = min(most, int(np.ceil(USUAL_TRAVEL / estimator.learning_rate)))
     resting = _Resting(at.patience or STOPPING_ROUNDS, usual)
-    with warnings.catch_warnings():
-        # The replacement of `eval_set` does not behave the same yet (see estimator_factories).
-        warnings.simplefilter("ignore", lightgbm.basic.LGBMDeprecationWarning)
-        estimator.fit(*own, **watched(own, parts), callbacks=[*callbacks, resting], **given)
+    _fit(estimator, own, parts, callbacks=[*callbacks, resting], **given)
     raw = curves_of(estimator, (TRAINING, *_part_names(len(parts))))
     losses = tuple(
         tuple(-v for v in curve) if resting.greater else curve
@@ -51,6 +48,33 @@ def watch(
 
     course = Course(losses, usual, most, after)
     return FitResult(estimator, resting.best, curves, course=course)
+
+
+def fit_stopping(
+    estimator: Any,
+    own: tuple[Any, Any],
+    held: tuple[Any, Any],
+    at: FitContext,
+    curves: Sequence[str],
+    callbacks: Sequence[Callable[[Any], None]] = (),
+    **given: Any,
+) -> FitResult:
+    """Fit until the loss on rows held aside rests; keep the iterations and these curves."""
+    stop = lightgbm.early_stopping(at.patience or STOPPING_ROUNDS, verbose=False)
+    _fit(estimator, own, [held], callbacks=[*callbacks, stop], **given)
+    found = curves_of(estimator, curves)
+    best = int(estimator.best_iteration_ or estimator.n_estimators_)
+    return FitResult(slim(estimator), best, found)
+
+
+def _fit(
+    estimator: Any, own: tuple[Any, Any], held: Sequence[tuple[Any, Any]], **given: Any
+) -> None:
+    with warnings.catch_warnings():
+        # What replaces `eval_set` in 4.7 is not there before, nor translates a classifier's labels.
+        warnings.simplefilter("ignore", lightgbm.basic.LGBMDeprecationWarning)
+        names = [TRAINING, *_part_names(len(held))]
+        estimator.fit(*own, eval_set=[own, *held], eval_names=names, **given)
 
 
 class _Resting:
@@ -90,11 +114,6 @@ def _pooled(raw: dict[str, tuple[float, ...]], *, weighed: bool) -> dict[str, tu
     parts = [curve for name, curve in raw.items() if name.startswith(VALIDATION)]
     own = {} if weighed else {f"{TRAINING}_{loss}": raw[f"{TRAINING}_{loss}"]}
     return {**own, f"{VALIDATION}_{loss}": tuple(np.mean(parts, axis=0).tolist())}
-
-
-def watched(own: tuple[Any, Any], held: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """Return arguments for LightGBM's loss curves on every part."""
-    return {"eval_set": [own, *held], "eval_names": [TRAINING, *_part_names(len(held))]}
 
 
 def curves_of(estimator: Any, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:

@@ -230,8 +230,6 @@ def prepare(run: FitRun, report_progress: Callable[[str], None]) -> None:
     y, keep = target_values(
         read_frame(run.snapshot_path, columns=[column], rows=positions), run.schema
     )
-    if len(y) == len(keep):
-        y = y[keep]
     positions = positions[keep]
     if y.dtype == object:
         y = y.astype(str)

@@ -389,10 +389,11 @@ class Fits:
         for task in self._tasks:
             if task.do != "trial" and task.about == name and task.number in self._failed:
                 status, reason = self._failed[task.number]
-                kind = "skipped" if status == "skipped" else "failed"
-                late = kind == "skipped"
-                given = {"status": kind, "reason": reason, "out_of_time": late}
-                return CandidateResult.model_validate({"candidate": name, **given})
+                late = status == "skipped"
+                given = {"status": "skipped" if late else "failed", "out_of_time": late}
+                return CandidateResult.model_validate(
+                    {"candidate": name, "reason": reason, **given}
+                )
         found = kept(Path(self._run.folder), name)
         if found is None:
             return CandidateResult(

@@ -18,13 +18,11 @@ def predict(pipeline: Any, X: pd.DataFrame) -> tuple[Array, Floats | None]:
     # Probabilities are in the order of ``pipeline.classes_``. A feature that `X` lacks is a
     # DataError.
     encoder, model = pipeline[0], pipeline[-1]
-    starts = range(0, max(1, len(X)), CHUNK_ROWS)
-    return _joined([_outputs(model, encoder, X.iloc[s : s + CHUNK_ROWS]) for s in starts])
-
-
-def _outputs(model: Any, encoder: Any, X: pd.DataFrame) -> tuple[Array, Floats | None]:
-    encoded = encoder.transform(X)
-    return outputs(model, encoded) if len(X) else _nothing(model)
+    if not len(X):
+        encoder.transform(X)  # which refuses rows without the features
+        return _nothing(model)
+    parts = (encoder.transform(X.iloc[s : s + CHUNK_ROWS]) for s in range(0, len(X), CHUNK_ROWS))
+    return _joined([outputs(model, part) for part in parts])
 
 
 def _nothing(model: Any) -> tuple[Array, Floats | None]:

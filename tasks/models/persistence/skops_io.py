@@ -45,8 +45,7 @@ def save_model(
     else:
         data = skops_io().dumps(pipeline)
     data = outward(data, own)
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        _check(_schema(file, Path(path)), Path(path), own)
+    _check(_schema(io.BytesIO(data), Path(path)), Path(path), own)
     write_whole(Path(path), data)
 
 
@@ -58,11 +57,7 @@ def load_model(path: str | Path, own: OwnCode | None = None, digest: str = "") -
     file = Path(path)
     # Read once: what is checked is what is loaded.
     data = read_unchanged(file, digest, "the model") if digest else _read(file)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as opened:
-            schema = _schema(opened, file)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise _damaged(file, error) from None
+    schema = _schema(io.BytesIO(data), file)
     types = _check(schema, file, own)
     try:
         if any(node.get("__module__") in FORMER_MODULES for node in nodes(schema)):
@@ -86,15 +81,8 @@ def load_model(path: str | Path, own: OwnCode | None = None, digest: str = "") -
 
 def types_of(path: str | Path, own: OwnCode | None = None) -> list[str]:
     """Return the types in a model file that skops does not trust by itself, or refuse them."""
-    file = Path(path)
-    try:
-        with zipfile.ZipFile(file) as opened:
-            schema = _schema(opened, file)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise _damaged(file, error) from None
-    return sorted(
-        t for t in _check(schema, file, own) if not t.startswith(("builtins.", "numpy.nd"))
-    )
+    types = _check(_schema(Path(path), Path(path)), Path(path), own)
+    return sorted(t for t in types if not t.startswith(("builtins.", "numpy.nd")))
 
 
 def _read(path: Path) -> bytes:
@@ -104,11 +92,12 @@ def _read(path: Path) -> bytes:
         raise ModelRefusedError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
-def _schema(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+def _schema(source: io.BytesIO | Path, path: Path) -> dict[str, Any]:
     try:
-        if file.getinfo("schema.json").file_size > MAX_SCHEMA_BYTES:
-            raise ValueError("its schema is too large")
-        schema = json.loads(file.read("schema.json"))
+        with zipfile.ZipFile(source) as file:
+            if file.getinfo("schema.json").file_size > MAX_SCHEMA_BYTES:
+                raise ValueError("its schema is too large")
+            schema = json.loads(file.read("schema.json"))
         protocol = schema["protocol"]
         if isinstance(protocol, bool) or protocol < OLDEST_PROTOCOL:
             raise ValueError(f"protocol {protocol!r}")

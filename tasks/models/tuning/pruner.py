@@ -49,6 +49,13 @@ def standing(trial: Trial, rung: int, *, greater: bool) -> float | None:
     return sign * sum(known) / len(known) if known else None
 
 
+def best_trial(trials: Sequence[Trial], *, greater: bool) -> Trial | None:
+    """Return the complete trial of the best score, of equal ones the first."""
+    sign = 1.0 if greater else -1.0
+    complete = [t for t in trials if t.state == "complete" and t.score is not None]
+    return max(complete, key=lambda t: (sign * (t.score or 0.0), -t.number), default=None)
+
+
 def bars(earlier: Sequence[Trial], folds: int, *, greater: bool) -> Bars:
     """Return the score that a trial has to reach at each rung, given trials of earlier batches.
 

@@ -17,7 +17,7 @@ from tasks.base.runtime.libraries import optuna
 from tasks.base.settings.search_spaces import Space, Value, spaces_of
 from tasks.base.training_records import Trial
 from tasks.models.run_context import FitRun
-from tasks.models.tuning.pruner import standing
+from tasks.models.tuning.pruner import best_trial, standing
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -58,7 +58,7 @@ def propose(
     distributions = {space.name: _distribution(space) for space in spaces}
     number = _seed(name, seed, batch)
     study = _study(earlier, distributions, spaces, number, greater=greater)
-    rng, best = np.random.default_rng(number), _best(earlier, greater=greater)
+    rng, best = np.random.default_rng(number), best_trial(earlier, greater=greater)
     seen = [trial.params for trial in earlier if trial.number > 0]
     found: list[dict[str, Value]] = []
     for _ in range(count + _ATTEMPTS):
@@ -70,12 +70,6 @@ def propose(
             seen.append(params)
             found.append(params)
     return found
-
-
-def _best(earlier: Sequence[Trial], *, greater: bool) -> Trial | None:
-    sign = 1.0 if greater else -1.0
-    complete = [t for t in earlier if t.state == "complete" and t.score is not None]
-    return max(complete, key=lambda t: (sign * (t.score or 0.0), -t.number), default=None)
 
 
 def neighbour(

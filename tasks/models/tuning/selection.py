@@ -17,6 +17,7 @@ from tasks.base.settings.search_spaces import Value
 from tasks.base.text.numbers import number
 from tasks.base.training_records import Trial
 from tasks.models.run_context import FitRun
+from tasks.models.tuning.pruner import best_trial
 
 CONFIDENCE = 0.95
 """Of one side: that the gain is above nothing."""
@@ -104,12 +105,10 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
 def choose(trials: Sequence[Trial], run: FitRun, most_trials: int) -> Choice:
     """Return the best trial if it gains beyond noise, else the untuned one."""
     greater = greater_is_better(run.metric)
-    sign = 1.0 if greater else -1.0
-    complete = [t for t in trials if t.state == "complete" and t.score is not None]
-    untuned = next((t for t in complete if t.number == 0), None)
-    if untuned is None:
+    best = best_trial(trials, greater=greater)
+    untuned = best_trial([t for t in trials if t.number == 0], greater=greater)
+    if untuned is None or best is None:
         return Choice({}, tuple(trials), "the untuned settings could not be validated")
-    best = max(complete, key=lambda t: (sign * (t.score or 0.0), -t.number))
     gain = gain_of(best, untuned, ordered=run.ordered, greater=greater)
     kept = best if best.number > 0 and gain is not None and gain.least > 0 else untuned
     marked = tuple(

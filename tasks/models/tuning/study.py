@@ -15,7 +15,7 @@ from tasks.base.settings.search_spaces import Value
 from tasks.base.training_records import Trial
 from tasks.models.persistence.artifacts import trial_folder, trials_file
 from tasks.models.run_context import FitRun
-from tasks.models.tuning.pruner import Bars, bars
+from tasks.models.tuning.pruner import Bars, bars, best_trial
 from tasks.models.tuning.sampler import propose, spaces_for
 
 BATCH = 4
@@ -66,13 +66,9 @@ class Search:
     @property
     def best(self) -> float | None:
         """The best score of a complete trial, greater is better."""
+        found = best_trial(self.trials, greater=self._greater)
         sign = 1.0 if self._greater else -1.0
-        known = [
-            sign * trial.score
-            for trial in self._done.values()
-            if trial.state == "complete" and trial.score is not None
-        ]
-        return max(known, default=None)
+        return None if found is None or found.score is None else sign * found.score
 
     def next(self) -> dict[str, Any] | None:
         """Return the next trial to start; None while others have to end first, or at the end."""
@@ -143,11 +139,10 @@ class Search:
 
     def _forget_others(self) -> None:
         """Remove predictions that no fit can need: neither the untuned trial's nor the best's."""
-        sign = 1.0 if self._greater else -1.0
-        complete = [t for t in self.trials if t.state == "complete" and t.score is not None]
-        best = max(complete, key=lambda t: (sign * (t.score or 0.0), -t.number), default=None)
-        for trial in complete:
-            if trial.number > 0 and trial is not best:
+        best = best_trial(self.trials, greater=self._greater)
+        for trial in self.trials:
+            scored = trial.state == "complete" and trial.score is not None
+            if scored and trial.number > 0 and trial is not best:
                 shutil.rmtree(trial_folder(self._run, self.name, trial.number), ignore_errors=True)
 
 

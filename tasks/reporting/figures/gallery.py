@@ -12,7 +12,7 @@ from tasks.base.arrays import Array, spread
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.training import TrainingConfig
-from tasks.base.training_records import Assessment, Basis, CandidateResult, Figures, Picture
+from tasks.base.training_records import Assessment, Basis, CandidateResult, Figures
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.explanation.partial_dependence import dependence
 from tasks.evaluation.explanation.permutation_importance import permutation_importance
@@ -28,6 +28,7 @@ from tasks.reporting.figures.training_figures import (
     draw_importance,
     draw_leaderboard,
     draw_learning,
+    pictures,
     save_figures,
 )
 from tasks.reporting.figures.tuning_figures import draw_search
@@ -85,10 +86,7 @@ def draw(
     shown = [d for d in (board, *about) if d is not None]
     files = save_figures(shown, folder)
     return Figures(
-        pictures=tuple(
-            Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg, file=files[d.name])
-            for d in shown
-        ),
+        pictures=pictures(shown, files),
         importance={} if importance is None else {c.column: c.loss for c in importance.columns},
         # The challenger's are written already, and those of its search.
         of_candidates={

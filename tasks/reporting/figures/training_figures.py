@@ -15,7 +15,7 @@ from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import mpl
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import number
-from tasks.base.training_records import Evaluation, LeaderboardRow, Schema
+from tasks.base.training_records import Evaluation, LeaderboardRow, Picture, Schema
 from tasks.evaluation.explanation.permutation_importance import Importance
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.reporting.figures import diagrams, style
@@ -249,6 +249,14 @@ def _cut(y: Floats) -> int | None:
     """Return the best iteration of a curve; None where it is the last one, or nearly."""
     best = _best(y)
     return best if best < len(y) - 1 else None
+
+
+def pictures(drawings: Sequence[Drawing], files: Mapping[str, str]) -> tuple[Picture, ...]:
+    """Return drawings as a report holds them."""
+    return tuple(
+        Picture(name=d.name, title=d.title, caption=d.caption, svg=d.svg, file=files[d.name])
+        for d in drawings
+    )
 
 
 def save_figures(drawings: Sequence[Drawing], folder: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
+from typing import Any
 
 import numpy as np
 
@@ -161,17 +162,9 @@ def _legend(figure: mpl.figure.Figure, pruned: bool) -> None:
     if pruned:
         marks.append(("stopped early", {"marker": "|", "color": GREY, "ms": 7}))
     handles = [mpl.lines.Line2D([], [], ls="", **how) for _, how in marks]  # type: ignore[arg-type]
-    figure.legend(
-        handles,
-        [name for name, _ in marks],
-        loc="outside upper center",
-        ncols=len(marks),
-        fontsize=8,
-        labelcolor=INK,
-        frameon=False,
-        handletextpad=0.2,
-        columnspacing=1.2,
-    )
+    look: dict[str, Any] = {"fontsize": 8, "labelcolor": INK, "frameon": False}
+    look |= {"handletextpad": 0.2, "columnspacing": 1.2, "ncols": len(marks)}
+    figure.legend(handles, [name for name, _ in marks], loc="outside upper center", **look)
 
 
 def _caption(result: CandidateResult, spaces: Sequence[Space], metric: str) -> str:
