@@ -34,11 +34,10 @@ WHOLE = 0.5
 
 @dataclass(frozen=True)
 class Faults:
-    """Rows that must not be scored, and why.
+    """Rows that must not be scored, and why."""
 
-    The fault is of the `whole` table where a column is absent or of another kind or unit, or more
-    than half of the rows are at fault.
-    """
+    # The fault is of the `whole` table where a column is absent or of another kind or unit, or more
+    # than half of the rows are at fault.
 
     rows: Mask  # (n_rows,); all where `whole`
     whole: bool

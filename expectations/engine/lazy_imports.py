@@ -12,11 +12,10 @@ from typing import Any
 
 
 class Deferred(ModuleType):
-    """A module that is imported when something of it is first used.
+    """A module that is imported when something of it is first used."""
 
-    Unlike a module under `importlib.util.LazyLoader` it is known to nobody but who holds it, so
-    that other libraries import theirs as ever, and two threads may use it at once.
-    """
+    # Unlike a module under `importlib.util.LazyLoader` it is known to nobody but who holds it, so
+    # that other libraries import theirs as ever, and two threads may use it at once.
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -34,11 +34,10 @@ _INFERRED: dict[str, Stored] = {
 
 @dataclass(frozen=True)
 class ColumnFacts:
-    """A column in its plainest form, and what is known of it after one pass.
+    """A column in its plainest form, and what is known of it after one pass."""
 
-    `values` are numbers as int64 or float64 or narrower, times as datetime64 in UTC, texts as
-    ``str``, booleans as they are; ``mixed`` columns untouched.
-    """
+    # `values` are numbers as int64 or float64 or narrower, times as datetime64 in UTC, texts as
+    # ``str``, booleans as they are; ``mixed`` columns untouched.
 
     values: pd.Series[Any]
     stored: Stored  # ``empty`` when no value is present

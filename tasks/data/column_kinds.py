@@ -40,13 +40,11 @@ def infer_kinds(
     time_column: str | None = None,
     id_columns: Sequence[str] = (),
 ) -> tuple[dict[str, Kind], tuple[str, ...]]:
-    """Return the kind of every column, and what was assumed.
-
-    Text with few distinct values for its rows is categorical; nearly unique short words are an
-    identifier; long phrases are text. Unique whole numbers that count the rows, or are called
-    like an id, are an identifier. A column with one value and no null, or without any value, is
-    constant. `overrides` decide over all of it; the target is never an identifier.
-    """
+    """Return the kind of every column, and what was assumed."""
+    # Text with few distinct values for its rows is categorical; nearly unique short words are an
+    # identifier; long phrases are text. Unique whole numbers that count the rows, or are called
+    # like an id, are an identifier. A column with one value and no null, or without any value, is
+    # constant. `overrides` decide over all of it; the target is never an identifier.
     names = list(table.column_names)
     for name in overrides:
         if name not in names:

@@ -30,14 +30,12 @@ def suspicions(
     judged: Judged,
     time_column: str | None = None,
 ) -> dict[str, str]:
-    """Return each feature that looks like a leak, with a sentence on it.
-
-    Judged on at most 20,000 rows. A feature is suspicious when it equals the target, when it
-    alone reaches a ROC AUC above 0.99 (binary), gives each row's class (multiclass), or ranks
-    the rows as the target does (regression: Spearman's correlation above 0.999). A moment is when
-    it mostly lies after the row's own time: it was written once the event was over. So is one that
-    is empty, or 0, in all rows without a label, and not in as many labelled rows next to them.
-    """
+    """Return each feature that looks like a leak, with a sentence on it."""
+    # Judged on at most 20,000 rows. A feature is suspicious when it equals the target, when it
+    # alone reaches a ROC AUC above 0.99 (binary), gives each row's class (multiclass), or ranks the
+    # rows as the target does (regression: Spearman's correlation above 0.999). A moment is when it
+    # mostly lies after the row's own time: it was written once the event was over. So is one that
+    # is empty, or 0, in all rows without a label, and not in as many labelled rows next to them.
     sample = _sampled(table, len(features))
     schema = Schema(target=target, task=judged.task, features={}, classes=judged.classes)
     y, keep = labels_of(sample[target], schema)

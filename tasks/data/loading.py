@@ -80,14 +80,12 @@ def load_window(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Snapshot:
-    """Read a pipeline's rows into a snapshot; an unchanged source is not read again unless `fresh`.
-
-    Training reads the newest `training.window` of the rows. Scoring reads all rows of the scoring
-    source whose time lies in [since, until), maybe none, and does without the target. Of the
-    excluded columns training reads those that it is evaluated by, and nothing else does. The kinds
-    that the configuration states, and the `forms` of an earlier reading, decide how cells are read.
-    `folder` keeps the snapshots and the record of the last reading.
-    """
+    """Read a pipeline's rows into a snapshot; unchanged ones are not read again unless `fresh`."""
+    # Training reads the newest `training.window` of the rows. Scoring reads all rows of the scoring
+    # source whose time lies in [since, until), maybe none, and does without the target. Of the
+    # excluded columns training reads those that it is evaluated by, and nothing else does. The
+    # kinds that the configuration states, and the `forms` of an earlier reading, decide how cells
+    # are read. `folder` keeps the snapshots and the record of the last reading.
     known_forms = declared_forms(config.kinds, forms or {}) | spelled_target(config)
     source = (for_scoring and config.scoring.source) or config.source
     window = None if for_scoring else config.training.window

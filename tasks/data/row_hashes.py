@@ -102,7 +102,6 @@ def _of_text(chunk: Any) -> Hashes:
 
 
 def _of_words(words: Any) -> Hashes:
-    """Return hashes of strings without null."""
     hashes = np.empty(len(words), np.uint64)
     whole = pc.match_substring_regex(words, _WHOLE).to_numpy(zero_copy_only=False)
     if whole.any():

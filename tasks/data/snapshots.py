@@ -228,7 +228,6 @@ def read_frame(
 
 
 def _few_at_once(path: str | Path, columns: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
-    """Yield columns to read together."""
     # Rows that lie scattered touch every page of a column. Of a large file a few columns are mapped
     # at a time, and let go, so that a process never holds the file beside what it reads of it.
     size = Path(path).stat().st_size if Path(path).is_file() else 0

@@ -95,7 +95,6 @@ def _groups_told(
 
 
 def _counts(name: str, kind: str, schema: Schema) -> bool:
-    """Return whether a column counts in the hash of a row's content."""
     # Constant columns do: one that starts to vary must not move every earlier row.
     return kind != "identifier" and name not in (*schema.id_columns, *schema.aside)
 

@@ -37,11 +37,10 @@ class CurvePoint(Record):
 
 
 class LearningCurve(Record):
-    """Score against rows, and what twice the rows would bring.
+    """Score against rows, and what twice the rows would bring."""
 
-    `gain`, with a 90 % interval, is what twice the most rows would improve the metric by, greater
-    is better; None where too few points were fitted. `verdict` is whether that is worth having.
-    """
+    # `gain`, with a 90 % interval, is what twice the most rows would improve the metric by, greater
+    # is better; None where too few points were fitted. `verdict` is whether that is worth having.
 
     candidate: str
     metric: str
@@ -87,11 +86,10 @@ class Confusion(Record):
 
 
 class WorstRow(Record):
-    """A holdout row on which the model is most wrong; `row` is empty unless ids are allowed.
+    """A holdout row on which the model is most wrong; `row` is empty unless ids are allowed."""
 
-    Where ids are not shown, rows of one truth and prediction, stated with the same whole per cent,
-    are one entry.
-    """
+    # Where ids are not shown, rows of one truth and prediction, stated with the same whole per
+    # cent, are one entry.
 
     row: str
     true: str

@@ -65,15 +65,13 @@ def whole(rows: int) -> Plan:
 def resampling(
     rows: int, blocks: ArrayLike | None, replicates: int, seed: int, *, curves: int = 1
 ) -> Plan:
-    """Return a plan of `replicates` over rows, or over `blocks` (any integers, shape (rows,)).
-
-    Above 10 million rows in all replicates (50,000 rows in 200 of them) replicates use an
-    aggregated form, whose cost does not grow with the rows: rows are merged at random into 1,000
-    units (blocks stay as they are up to 4,000), and scores into 1,000 bins of equal mass. Units
-    merged at random from independent ones stay independent, so intervals keep their level; the
-    metric itself is always computed on every row. `curves` are the ranked scores that the metrics
-    need: one, or one for each of many classes.
-    """
+    """Return a plan of `replicates` over rows, or over `blocks` (any integers, shape (rows,))."""
+    # Above 10 million rows in all replicates (50,000 rows in 200 of them) replicates use an
+    # aggregated form, whose cost does not grow with the rows: rows are merged at random into 1,000
+    # units (blocks stay as they are up to 4,000), and scores into 1,000 bins of equal mass. Units
+    # merged at random from independent ones stay independent, so intervals keep their level; the
+    # metric itself is always computed on every row. `curves` are the ranked scores that the metrics
+    # need: one, or one for each of many classes.
     large = rows * curves * replicates > EXACT_WORK
     units: Ints | None = None
     n_units = rows
@@ -108,10 +106,9 @@ class Sums:
 
 
 class Groups:
-    """Weighted sums of a row value by group of rows; the value is 1 where none is given.
+    """Weighted sums of a row value by group of rows; the value is 1 where none is given."""
 
-    Where units are few, the sums of each unit are kept and a replicate is one matrix product.
-    """
+    # Where units are few, the sums of each unit are kept and a replicate is one matrix product.
 
     def __init__(
         self, groups: Ints, n_groups: int, plan: Plan, values: Floats | None = None

@@ -49,11 +49,10 @@ class Counts:
 
 
 class ClassScores:
-    """Truth and predictions of a classifier, ready to be scored under any weights.
+    """Truth and predictions of a classifier, ready to be scored under any weights."""
 
-    Truth, predictions and the `positive` class are positions among the classes. What needs a
-    probability, shape (rows, n_classes), is undefined without.
-    """
+    # Truth, predictions and the `positive` class are positions among the classes. What needs a
+    # probability, shape (rows, n_classes), is undefined without.
 
     def __init__(
         self,

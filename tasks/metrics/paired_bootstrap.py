@@ -19,11 +19,10 @@ from tasks.metrics.scorer import sampled
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's predictions of the rows, native labels or values of shape (rows,).
+    """A model's predictions of the rows, native labels or values of shape (rows,)."""
 
-    Probabilities have the shape (rows, n_classes) in the order of the schema's classes;
-    `uncalibrated` are those of a calibrated model before its calibration.
-    """
+    # Probabilities have the shape (rows, n_classes) in the order of the schema's classes;
+    # `uncalibrated` are those of a calibrated model before its calibration.
 
     predicted: ArrayLike
     probability: Floats | None = None
@@ -146,7 +145,6 @@ def _meaningful(
     classes: Sequence[str],
     positive: str | None,
 ) -> Predictions:
-    """Return the trivial rule whose `metric` is defined."""
     # A baseline that predicts the commoner class may predict no positive row, which leaves its
     # precision undefined; the trivial rule to beat in precision calls every row positive.
     if metric != "precision" or len(classes) != 2:

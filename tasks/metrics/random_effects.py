@@ -29,10 +29,9 @@ _REACH = 12.0
 
 @dataclass(frozen=True)
 class RandomEffects:
-    """The posterior distribution of the centre and of the deviation between values.
+    """The posterior distribution of the centre and of the deviation between values."""
 
-    `means` and `variances` are the centre's under each of `deviations`; all have the shape (n,).
-    """
+    # `means` and `variances` are the centre's under each of `deviations`; all have the shape (n,).
 
     deviations: Floats  # standard ones, between values
     weights: Floats  # posterior probability of each

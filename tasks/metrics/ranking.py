@@ -86,10 +86,10 @@ class RankingGroups:
 
 
 class RankScores:
-    """Truth and predictions, shape (rows,), of ranked rows; undefined where one is not finite.
+    """Truth and predictions, shape (rows,), of ranked rows; undefined where one is not finite."""
 
-    The plan's units are groups, or hold whole groups; a group counts in the unit of its first row.
-    """
+    # The plan's units are groups, or hold whole groups; a group counts in the unit of its first
+    # row.
 
     width = 3
 

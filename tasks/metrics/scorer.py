@@ -199,7 +199,6 @@ def _positive_place(classes: Sequence[str], positive: str | None) -> int | None:
 def _valued(
     value: float, replicates: Floats, plan: Plan, confidence: float, *, name: str = ""
 ) -> MetricValue:
-    """Return `value` with its interval; None where it is not defined."""
     if not np.isfinite(value):
         return MetricValue(value=None)
     ends = interval(replicates, confidence, plan.n_units) if plan.replicates else None
@@ -217,7 +216,6 @@ def _valued(
 def _per_class(
     exact: ClassScores, drawn: ClassScores, classes: Sequence[str], confidence: float
 ) -> dict[str, dict[str, MetricValue]]:
-    """Return precision, recall, F1 and the number of rows of each class."""
     names = ("precision", "recall", "f1")
     plan = drawn.plan
     with np.errstate(all="ignore"):

@@ -70,14 +70,12 @@ def fit_recipe(
     whole: bool = False,
     engine: Engine = HERE,
 ) -> CandidateResult:
-    """Fit the model of `recipe` on the training rows and predict the holdout.
-
-    The trivial baseline (in `metric`) of the same rows is fitted beside it, unless `whole`, when
-    holdout rows are fitted on as well. The features are those of `schema`, such as the ones of the
-    version that is refitted. A model found complete in `folder` is reused: its name must change
-    with rows, settings, recipe and versions. Raises DataError if the training rows cannot be fitted
-    at all, InfrastructureError if the fit failed.
-    """
+    """Fit the model of `recipe` on the training rows and predict the holdout."""
+    # The trivial baseline (in `metric`) of the same rows is fitted beside it, unless `whole`, when
+    # holdout rows are fitted on as well. The features are those of `schema`, such as the ones of
+    # the version that is refitted. A model found complete in `folder` is reused: its name must
+    # change with rows, settings, recipe and versions. Raises DataError if the training rows cannot
+    # be fitted at all, InfrastructureError if the fit failed.
     name = recipe.family
     known = kept(folder, name)
     if known is not None:

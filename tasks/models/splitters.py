@@ -37,14 +37,12 @@ def make_folds(
     groups: Positions | None = None,
     queries: Positions | None = None,
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
-    """Return folds over the rows of `y`, and notes about them.
-
-    Rows in time order are validated forward in time: each part of their newer half by a model of
-    all rows before it. Other rows are shuffled, and for classification stratified; rows of one of
-    `groups` are in one fold. 0 or 1 `folds` mean one validation part, a fifth of the rows (the
-    newest, if `ordered`). No run of rows of one of `queries`, the groups of a ranking, is cut, and
-    rows in time order may validate what earlier rows of the same one taught.
-    """
+    """Return folds over the rows of `y`, and notes about them."""
+    # Rows in time order are validated forward in time: each part of their newer half by a model of
+    # all rows before it. Other rows are shuffled, and for classification stratified; rows of one of
+    # `groups` are in one fold. 0 or 1 `folds` mean one validation part, a fifth of the rows (the
+    # newest, if `ordered`). No run of rows of one of `queries`, the groups of a ranking, is cut,
+    # and rows in time order may validate what earlier rows of the same one taught.
     if groups is not None and not ordered and folds > 1:
         return grouped_folds(y, folds, classification=classification, seed=seed, groups=groups)
     notes: list[str] = []

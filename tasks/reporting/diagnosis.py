@@ -55,7 +55,6 @@ def diagnose(
 
 
 def _pictures(found: Diagnosis, about: Case, folder: Path) -> tuple[Picture, ...]:
-    """Draw what was found, and keep the drawings in `folder`."""
     name = about.challenger.candidate
     drawings = [
         drawing

@@ -113,7 +113,6 @@ def retraining_words(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def _compared(champion: ModelVersion | None, challenger: ModelVersion | None) -> str:
-    """Return the columns that the new model uses and the champion did not."""
     if champion is None or challenger is None:
         return ""
     ours, theirs = (
@@ -150,7 +149,6 @@ def _links(pipeline: Pipeline, basis: Basis, outcome: TrainingOutcome) -> tuple[
 def _changes(
     champion: ModelVersion | None, challenger: ModelVersion | None
 ) -> dict[str, tuple[Change, ...]]:
-    """Return the differences between the former champion and the new version."""
     if champion is None or challenger is None:
         return {}
     tables = {

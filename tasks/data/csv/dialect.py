@@ -180,7 +180,6 @@ def _refuse_foreign(head: bytes, path: Path) -> None:
 
 
 def _guess(data: bytes) -> tuple[str, bool]:
-    """Return the encoding of text that is not UTF-8."""
     # Words of western languages hold few bytes above 127. Where most of a word's bytes are, the
     # script is another one, which charset_normalizer identifies.
     letters = b"".join([w for w in _WORD.findall(data) if not w.isascii()][:5000])

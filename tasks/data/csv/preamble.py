@@ -88,7 +88,6 @@ def below(sample: str, lines: int) -> str:
 
 
 def _rows(sample: str, delimiter: str, start: int) -> list[_Row]:
-    """Return the first records that are not blank."""
     rows: list[_Row] = []
     text = io.StringIO(below(sample, start), newline="")
     reader, before = csv.reader(text, delimiter=delimiter), 0

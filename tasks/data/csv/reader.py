@@ -222,7 +222,6 @@ def _check_formats(source: CsvSource, names: Sequence[str]) -> None:
 
 
 def _text(layout: _Layout, notes: list[str], findings: list[ReadingNote]) -> Any:
-    """Return every cell of a file as text."""
     survey, path = layout.survey, layout.path
     findings.extend(layout.skipped)
     try:

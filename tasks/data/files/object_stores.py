@@ -59,14 +59,12 @@ def copies_of(
     unfinished: Callable[[str], bool],
     max_bytes: int,
 ) -> tuple[Path, ...]:
-    """Return local copies below `folder` of the objects that `address` names, sorted.
-
-    `address` is an object; a pattern, whose ``*`` stops at ``/`` and whose ``**`` does not; or a
-    prefix, which stands for the objects below it whose name ends with one of `endings`. Neither
-    prefix nor pattern stands for names that are `unfinished`. Raises SourceError for no such object
-    or bucket and beyond `max_bytes`, InfrastructureError where the store refuses access or the disk
-    is full, TransientError where the store does not respond.
-    """
+    """Return local copies below `folder` of the objects that `address` names, sorted."""
+    # `address` is an object; a pattern, whose ``*`` stops at ``/`` and whose ``**`` does not; or a
+    # prefix, which stands for the objects below it whose name ends with one of `endings`. Neither
+    # prefix nor pattern stands for names that are `unfinished`. Raises SourceError for no such
+    # object or bucket and beyond `max_bytes`, InfrastructureError where the store refuses access or
+    # the disk is full, TransientError where the store does not respond.
     with _opened(address) as (store, path):
         found = _listed(store, path, address, endings, unfinished)
         total = sum(info.size for info in found)
@@ -110,7 +108,6 @@ def put(file: Path, address: str, *, new: bool = False) -> None:
 def _listed(
     store: Any, path: str, address: str, endings: Sequence[str], unfinished: Callable[[str], bool]
 ) -> list[Any]:
-    """Return the objects that `path` means, sorted by name."""
     fixed, pattern = _divided(path)
     if not pattern:
         info = store.get_file_info(path.rstrip("/"))

@@ -21,10 +21,9 @@ _EXACT = 2**53
 
 
 class Columns:
-    """Columns that grow by chunks of rows; each chunk is turned into Arrow at once.
+    """Columns that grow by chunks of rows; each chunk is turned into Arrow at once."""
 
-    Columns with bytes wait for all their rows: what bytes mean, a few of them cannot show.
-    """
+    # Columns with bytes wait for all their rows: what bytes mean, a few of them cannot show.
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)

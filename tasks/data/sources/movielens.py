@@ -24,13 +24,11 @@ _PRIOR = 5.0
 
 
 def rating_lists(ratings: pd.DataFrame) -> dict[str, Any]:
-    """Return the columns of the demo, rows in the order of their lists' times.
-
-    `ratings` has a row a rating: ``userId``, ``movieId``, ``rating`` (0.5 to 5 in half steps),
-    ``timestamp`` (seconds since 1970), ``year`` and ``genres`` (separated by ``|``).
-    ``genre_affinity`` is what a person gave films of these genres beyond what they gave films at
-    all; means of few ratings lean on the mean of all.
-    """
+    """Return the columns of the demo, rows in the order of their lists' times."""
+    # `ratings` has a row a rating: ``userId``, ``movieId``, ``rating`` (0.5 to 5 in half steps),
+    # ``timestamp`` (seconds since 1970), ``year`` and ``genres`` (separated by ``|``).
+    # ``genre_affinity`` is what a person gave films of these genres beyond what they gave films at
+    # all; means of few ratings lean on the mean of all.
     frame = ratings.sort_values(["userId", "timestamp", "movieId"], kind="stable")
     user, film = _codes(frame["userId"]), _codes(frame["movieId"])
     when, rating = frame["timestamp"].to_numpy(np.int64), frame["rating"].to_numpy(np.float64)

@@ -65,14 +65,12 @@ def read_source(
     may_be_empty: bool = False,
     scratch: Path | None = None,
 ) -> SourceTable:
-    """Read the rows of `source` whose time lies in [start, end).
-
-    Of `columns` (None reads all) absent ones are skipped. Text is read as the kind `expected` from
-    an earlier reading and stays text where it can't be; `written` is how it was written then, see
-    `ColumnForm`. A source without rows is an error unless it `may_be_empty`. Columns of large
-    Parquet files are mapped from disk, below `scratch`; None keeps all in memory. Raises
-    TransientError when a database is not there just now.
-    """
+    """Read the rows of `source` whose time lies in [start, end)."""
+    # Of `columns` (None reads all) absent ones are skipped. Text is read as the kind `expected`
+    # from an earlier reading and stays text where it can't be; `written` is how it was written
+    # then, see `ColumnForm`. A source without rows is an error unless it `may_be_empty`. Columns of
+    # large Parquet files are mapped from disk, below `scratch`; None keeps all in memory. Raises
+    # TransientError when a database is not there just now.
     how: dict[str, Any] = {
         "columns": columns, "expected": expected, "written": written, "may_be_empty": may_be_empty
     }  # fmt: skip

@@ -24,13 +24,12 @@ _TEXTUAL: tuple[Kind, ...] = ("categorical", "text", "identifier")
 
 
 class Typing:
-    """One reading of a table's text columns.
+    """One reading of a table's text columns."""
 
-    While it reads it collects `detected` options of the source, `findings` for a person, how
-    columns are `written` (see `ColumnForm`), and the columns `rewritten`, whose whole numbers are
-    in other words than a number's own: blanks around them, a sign between thousands, a mark for no
-    value.
-    """
+    # While it reads it collects `detected` options of the source, `findings` for a person, how
+    # columns are `written` (see `ColumnForm`), and the columns `rewritten`, whose whole numbers are
+    # in other words than a number's own: blanks around them, a sign between thousands, a mark for
+    # no value.
 
     def __init__(
         self,

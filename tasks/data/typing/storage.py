@@ -31,11 +31,10 @@ _FITTING: dict[Kind, tuple[Storage, ...]] = {
 
 @dataclass(frozen=True)
 class ColumnForm:
-    """Types declared of a column before it is read; without a storage the cells decide.
+    """Types declared of a column before it is read; without a storage the cells decide."""
 
-    `written` is how its text is written: a time's format, a number's unit and style (`Writing`),
-    empty for plain numbers; None where that is not known.
-    """
+    # `written` is how its text is written: a time's format, a number's unit and style (`Writing`),
+    # empty for plain numbers; None where that is not known.
 
     kind: Kind
     storage: Storage | None = None

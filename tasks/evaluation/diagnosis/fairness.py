@@ -118,13 +118,11 @@ def group_differences(
     blocks: Ints | None = None,
     seed: int = 0,
 ) -> GroupDifference:
-    """Return each group's rates in a sensitive column, and the difference to the largest group.
-
-    Binary: the share selected (predicted positive), the share of its positives that are found,
-    and the metric. Several classes: the share that is right, and the metric. Regression: the mean
-    prediction, the mean of prediction minus truth, and the metric. Intervals are bootstraps over
-    rows, or over `blocks`.
-    """
+    """Return each group's rates in a sensitive column, and the difference to the largest group."""
+    # Binary: the share selected (predicted positive), the share of its positives that are found,
+    # and the metric. Several classes: the share that is right, and the metric. Regression: the mean
+    # prediction, the mean of prediction minus truth, and the metric. Intervals are bootstraps over
+    # rows, or over `blocks`.
     groups = list(_levels(levels))
     truth = np.asarray(y_true)
     samples = {
@@ -192,7 +190,6 @@ def _units(rows: int, blocks: Ints | None) -> Ints:
 def _row_values(
     y: NDArray[np.generic], predicted: NDArray[np.generic], schema: Schema
 ) -> dict[str, tuple[Floats, Floats]]:
-    """Return numerator and denominator of each rate, row by row."""
     ones = np.ones(len(y))
     if not schema.classes:
         guess, truth = predicted.astype(np.float64), y.astype(np.float64)

@@ -40,11 +40,10 @@ _SCORED = 10_000
 
 @dataclass(frozen=True)
 class _Parts:
-    """Rows to fit on, the newest last where they have a time, and rows to validate on.
+    """Rows to fit on, the newest last where they have a time, and rows to validate on."""
 
-    `read` reads some of the rows to fit on: all of a large table are held by its last fit alone, if
-    it comes to that. Every fit is given the candidate's `adjustment`.
-    """
+    # `read` reads some of the rows to fit on: all of a large table are held by its last fit alone,
+    # if it comes to that. Every fit is given the candidate's `adjustment`.
 
     read: Callable[[Ints], pd.DataFrame]
     y: Array
@@ -61,15 +60,13 @@ def learning_curve(
     baseline: float | None,
     seconds: float,
 ) -> LearningCurve | None:
-    """Return score against rows of a candidate, with what twice the rows would bring.
-
-    A fifth of the training rows validates, the newest where rows have a time; the holdout is not
-    touched. On up to 1,000 rows five samples are fitted each. Where rows have a time, fewer rows
-    are the newer ones. The tuned settings of `result` are fitted anew, calibrated and made to
-    decide as it is, so that only rows distinguish the last point from its score. The `baseline` is
-    the measure of what is much. No larger number of rows is begun once the next fit would end after
-    `seconds`.
-    """
+    """Return score against rows of a candidate, with what twice the rows would bring."""
+    # A fifth of the training rows validates, the newest where rows have a time; the holdout is not
+    # touched. On up to 1,000 rows five samples are fitted each. Where rows have a time, fewer rows
+    # are the newer ones. The tuned settings of `result` are fitted anew, calibrated and made to
+    # decide as it is, so that only rows distinguish the last point from its score. The `baseline`
+    # is the measure of what is much. No larger number of rows is begun once the next fit would end
+    # after `seconds`.
     tuned: Mapping[str, Any] = getattr(result, "tuned", {})
     settings = {k: v for k, v in tuned.items() if k != "class_weight"}
     candidate = candidate_of(basis.roles.own, result.candidate, settings)

@@ -53,14 +53,12 @@ def fit_verdict(
     rival_train: float | None = None,
     ordered: bool = False,
 ) -> FitVerdict:
-    """Return the verdict on one candidate, by the metric as it is named.
-
-    It is `behind` the best other candidate on the holdout by so much (greater is further), and has
-    `gained` so much over the baseline on the same rows; None where it is not known. `rival_train`
-    is that other candidate's metric on rows it learned from: who learns more of its own rows than a
-    better one does not learn too little. If the holdout is later than the training rows
-    (`ordered`), a gap may be change too.
-    """
+    """Return the verdict on one candidate, by the metric as it is named."""
+    # It is `behind` the best other candidate on the holdout by so much (greater is further), and
+    # has `gained` so much over the baseline on the same rows; None where it is not known.
+    # `rival_train` is that other candidate's metric on rows it learned from: who learns more of its
+    # own rows than a better one does not learn too little. If the holdout is later than the
+    # training rows (`ordered`), a gap may be change too.
     value = holdout.value
     if train is None or value is None or baseline is None or not isfinite(train):
         return FitVerdict(

@@ -63,13 +63,11 @@ def power_laws(rows: Floats, losses: Floats, weights: Floats) -> Floats:
 def extrapolate(
     candidate: str, metric: str, points: Sequence[CurvePoint], baseline: float | None, seed: int = 0
 ) -> LearningCurve:
-    """Return the curve with what twice the rows would bring, and its 90 % interval.
-
-    The interval comes from fitting the law again to points moved by their own noise: the deviation
-    over repeats, or for a point of one fit the pooled one, falling with the root of the rows, and
-    by how far the law misses the points. The `baseline` (None: the first point) is the measure of
-    what is much.
-    """
+    """Return the curve with what twice the rows would bring, and its 90 % interval."""
+    # The interval comes from fitting the law again to points moved by their own noise: the
+    # deviation over repeats, or for a point of one fit the pooled one, falling with the root of the
+    # rows, and by how far the law misses the points. The `baseline` (None: the first point) is the
+    # measure of what is much.
     curve = LearningCurve(candidate=candidate, metric=metric, points=tuple(points))
     if len(points) < LEAST_POINTS:
         return curve.model_copy(update={"sentence": "Too few rows for a learning curve."})

@@ -38,11 +38,10 @@ _LEAVES = 64
 
 @dataclass(frozen=True)
 class Alone:
-    """The column that gets furthest alone, and the next.
+    """The column that gets furthest alone, and the next."""
 
-    Of two classes they reach 2 AUC - 1, of more the share of the baseline's mistakes that is saved,
-    of numbers R²; `all` is what the model reaches with all columns.
-    """
+    # Of two classes they reach 2 AUC - 1, of more the share of the baseline's mistakes that is
+    # saved, of numbers R²; `all` is what the model reaches with all columns.
 
     column: str
     reached: float
@@ -85,7 +84,6 @@ def alone(
 
 
 def _rows(path: str, schema: Schema, names: list[str], rows: Ints) -> tuple[pd.DataFrame, Array]:
-    """Return columns of rows, and their target: labels as text, or numbers."""
     frame = read_frame(path, columns=[*names, schema.target], rows=rows)
     y, keep = target_values(frame, schema)
     frame = frame.loc[keep, names].reset_index(drop=True)
@@ -95,7 +93,6 @@ def _rows(path: str, schema: Schema, names: list[str], rows: Ints) -> tuple[pd.D
 def _each(
     schema: Schema, given: pd.DataFrame, y: Array, held: pd.DataFrame, truth: Array, seed: int
 ) -> dict[str, float]:
-    """Return the score of each source column alone."""
     from tasks.models.features.preprocessing import build_encoder  # defers scikit-learn
 
     part = schema.model_copy(update={"features": {n: schema.features[n] for n in given.columns}})

@@ -32,12 +32,12 @@ class FeatureContribution(Record):
 
 
 class RowExplanation(Record):
-    """Why a model predicts what it does of one row; the greatest pushes come first.
+    """Why a model predicts what it does of one row; the greatest pushes come first."""
 
-    `probability` is that of the class `label`: the positive one, or of more than two the predicted.
-    The `scale` of pushes and `base`, the output for an average row, is ``log-odds of <class>``,
-    ``probability of <class>`` or ``<target>``; of a calibrated model that before the calibration.
-    """
+    # `probability` is that of the class `label`: the positive one, or of more than two the
+    # predicted. The `scale` of pushes and `base`, the output for an average row, is ``log-odds of
+    # <class>``, ``probability of <class>`` or ``<target>``; of a calibrated model that before the
+    # calibration.
 
     pipeline: str = ""
     version: str = ""
@@ -57,10 +57,9 @@ class RowExplanation(Record):
 
 @dataclass(frozen=True)
 class Contributions:
-    """Contribution of each source column to the trees' output for each row.
+    """Contribution of each source column to the trees' output for each row."""
 
-    `scale` is what they add up to; an output is of the second of two classes, else of each.
-    """
+    # `scale` is what they add up to; an output is of the second of two classes, else of each.
 
     columns: tuple[str, ...]
     values: Floats  # (n_rows, n_columns, n_outputs)

@@ -17,11 +17,10 @@ from tasks.models.estimators.fit_context import FitContext, FitResult, Params
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model family; `build` makes the unfitted estimator, `fit` fits it.
+    """One model family; `build` makes the unfitted estimator, `fit` fits it."""
 
-    `params` holds constants that `build` reads and hyperparameters that were tuned. More rows than
-    `max_rows`, or more rows × columns than `max_cells`, are thinned to so many.
-    """
+    # `params` holds constants that `build` reads and hyperparameters that were tuned. More rows
+    # than `max_rows`, or more rows × columns than `max_cells`, are thinned to so many.
 
     name: str
     encoding: Literal["native", "tree", "linear"]

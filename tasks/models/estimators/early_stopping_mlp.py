@@ -25,13 +25,12 @@ Weights = tuple[list[Any], list[Any]]
 
 
 class _StopsEarly:
-    """Epochs of ``partial_fit`` until the loss on the validation part no longer falls.
+    """Epochs of ``partial_fit`` until the loss on the validation part no longer falls."""
 
-    Where rows are watched, all are learnt from, and every epoch's weights are kept until `wind`
-    chooses. ``epochs_`` are those of the weights kept; ``training_losses_`` (on a sample as large
-    as the validation part) and ``validation_losses_`` follow each epoch and are empty if `early` is
-    False; ``part_losses_`` are those on each part of the watched rows.
-    """
+    # Where rows are watched, all are learnt from, and every epoch's weights are kept until `wind`
+    # chooses. ``epochs_`` are those of the weights kept; ``training_losses_`` (on a sample as large
+    # as the validation part) and ``validation_losses_`` follow each epoch and are empty if `early`
+    # is False; ``part_losses_`` are those on each part of the watched rows.
 
     usual = 0
     class_weight: str | None = None

@@ -27,13 +27,12 @@ class Watched:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Context that an estimator is built for.
+    """Context that an estimator is built for."""
 
-    Where `iterations` are known, or rows `watched` on which the loss is followed, no rows are set
-    aside; with `watched` the fit goes on for the usual rounds at least. Steps are sized by
-    `table_rows`, the training rows of the whole table (None: the rows fitted on): a fold has those
-    of the final fit.
-    """
+    # Where `iterations` are known, or rows `watched` on which the loss is followed, no rows are set
+    # aside; with `watched` the fit goes on for the usual rounds at least. Steps are sized by
+    # `table_rows`, the training rows of the whole table (None: the rows fitted on): a fold has
+    # those of the final fit.
 
     task: Task
     metric: str

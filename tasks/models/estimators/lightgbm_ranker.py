@@ -64,7 +64,6 @@ def fit_ranker(estimator: Any, X: Matrix, y: Array, at: FitContext) -> FitResult
 def _fit_watched(
     estimator: Any, X: Matrix, grade: Array, at: FitContext, **given: Any
 ) -> FitResult:
-    """Fit, following the NDCG of watched groups."""
     watched, queries = at.watched, at.queries
     if watched is None or queries is None or watched.queries is None:
         raise EvidenceError("a ranker needs the groups of its rows.")

@@ -78,10 +78,9 @@ def _fit(
 
 
 class _Resting:
-    """Ends boosting once the mean loss on watched rows has not fallen for a while.
+    """Ends boosting once the mean loss on watched rows has not fallen for a while."""
 
-    LightGBM's own early stopping has no least number of rounds, and stops where one part rests.
-    """
+    # LightGBM's own early stopping has no least number of rounds, and stops where one part rests.
 
     order = 30
     before_iteration = False

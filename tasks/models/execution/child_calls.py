@@ -40,13 +40,11 @@ def call(function: Callable[..., _R], *, within: float | None = None, **argument
 def call(
     function: Callable[..., Any] | str, *, within: float | None = None, **arguments: Any
 ) -> Any:
-    """Call a function of keepfit in a child of the worker process, for at most `within` seconds.
-
-    Arguments and result are sent as JSON and read by the annotations: records, paths, plain values.
-    ``package.module:function`` names one whose module is heavy to import; its result is plain.
-    Raises what the function raised, TimeoutError when it was stopped, and InfrastructureError when
-    it failed otherwise or its process died twice.
-    """
+    """Call a function of keepfit in a child of the worker process, for at most `within` seconds."""
+    # Arguments and result are sent as JSON and read by the annotations: records, paths, plain
+    # values. ``package.module:function`` names one whose module is heavy to import; its result is
+    # plain. Raises what the function raised, TimeoutError when it was stopped, and
+    # InfrastructureError when it failed otherwise or its process died twice.
     name = function if isinstance(function, str) else f"{function.__module__}:{function.__name__}"
     with tempfile.TemporaryDirectory(prefix="keepfit-call-") as folder:
         code = -signal.SIGKILL

@@ -189,7 +189,6 @@ class DaskWorkers:
         return {"event": "ended", "task": self._open.pop(key).number, "code": code}
 
     def _failed(self, key: str, name: str, text: str) -> Event:
-        """Return that a task failed, for a reason of the cluster."""
         text = " ".join(text.split())[:700]
         with file_replacing(self._open[key].log.with_suffix(".error")) as path:
             path.write_text(json.dumps({"name": name, "kind": "", "text": text}), encoding="utf-8")

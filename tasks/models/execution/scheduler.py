@@ -99,7 +99,6 @@ class Fits:
         return {name: self._result(name) for name in named}
 
     def _perform(self, champion: Future[str | None]) -> None:
-        """Do what is left, with a worker process that is alive."""
         plain = self._run.plain()
         with borrowed(self._run.engine, self._run.work) as worker:
             self._resume(worker)
@@ -131,7 +130,6 @@ class Fits:
         return number in self._put_off | self._stopped or number in self._failed
 
     def _keep_to_time(self, worker: Workers) -> None:
-        """Stop what has had its time."""
         if self._tuning.due(self._elapsed()):
             self._cut(worker)
         if self._tuning.pressing(self._unfitted(), self._elapsed()):
@@ -167,7 +165,6 @@ class Fits:
         return {t.number for t in self._tasks if t.number not in {0, sole.number, *sole.needs}}
 
     def _waiting(self) -> list[Task]:
-        """Return the fits whose search is not over."""
         searched = self._tuning.open
         return [task for task in self._tasks if task.do == "fit" and task.about in searched]
 
@@ -353,7 +350,6 @@ class Fits:
         return self._tasks[task.number]
 
     def _put_aside(self, worker: Workers, task: Task) -> None:
-        """Stop a task that may be begun again."""
         if task.number not in self._put_off:
             self._put_off.add(task.number)
             worker.send({"do": "kill", "task": task.number})

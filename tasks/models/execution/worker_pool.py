@@ -73,11 +73,10 @@ _lock = threading.Lock()
 
 
 class Worker:
-    """A running worker process.
+    """A running worker process."""
 
-    Not a ``multiprocessing`` fork server: that one is shared by every library of the process,
-    imports the program's main module again, and dies with a thread where this one must not.
-    """
+    # Not a ``multiprocessing`` fork server: that one is shared by every library of the process,
+    # imports the program's main module again, and dies with a thread where this one must not.
 
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[3])

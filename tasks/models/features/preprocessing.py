@@ -125,13 +125,11 @@ def _through(part: Any, given: list[Output], codes: CategoryCodes | None) -> lis
 
 
 def build_encoder(encoding: Encoding, schema: Schema, X: pd.DataFrame, seed: int) -> FeatureEncoder:
-    """Return the unfitted transformer of `encoding` for the features of `schema`.
-
-    ``native`` keeps nulls as NaN and categories as codes (LightGBM); ``tree`` imputes and spreads
-    short categories over columns; ``linear`` standardises as well. The count of the training rows
-    `X`, and the levels of their categories, choose between one column a level and target encoding,
-    whose cross-fitting folds `seed` draws. Values are not learnt here.
-    """
+    """Return the unfitted transformer of `encoding` for the features of `schema`."""
+    # ``native`` keeps nulls as NaN and categories as codes (LightGBM); ``tree`` imputes and spreads
+    # short categories over columns; ``linear`` standardises as well. The count of the training rows
+    # `X`, and the levels of their categories, choose between one column a level and target
+    # encoding, whose cross-fitting folds `seed` draws. Values are not learnt here.
     groups = _by_kind(schema, X)
     steps = (
         _native(groups, schema, len(X), seed)

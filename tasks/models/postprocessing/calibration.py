@@ -27,12 +27,11 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True)
 class Calibration:
-    """One map a class, from raw to calibrated probability.
+    """One map a class, from raw to calibrated probability."""
 
-    `tables` has for a class label, as text, an array of shape (2, n): slope and intercept of the
-    log odds (n = 1), or knots and their values. A binary map has the second class alone. No class
-    gets less than `floor`: what was never seen in n rows is not impossible.
-    """
+    # `tables` has for a class label, as text, an array of shape (2, n): slope and intercept of the
+    # log odds (n = 1), or knots and their values. A binary map has the second class alone. No class
+    # gets less than `floor`: what was never seen in n rows is not impossible.
 
     method: Method = "none"
     tables: Mapping[str, Floats] | None = None

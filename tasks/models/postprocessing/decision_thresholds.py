@@ -22,11 +22,10 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Decision:
-    """Decision rule for a label by probabilities; without threshold and costs: the likeliest class.
+    """Decision rule by probabilities; without threshold and costs: the likeliest class."""
 
-    `costs` have the shape (n_classes, n_classes): true class in rows, predicted class in columns,
-    in the order of the schema's classes.
-    """
+    # `costs` have the shape (n_classes, n_classes): true class in rows, predicted class in columns,
+    # in the order of the schema's classes.
 
     threshold: float | None = None  # of the positive label
     positive: str | None = None

@@ -23,11 +23,10 @@ BATCH = 4
 
 
 class Search:
-    """The trials of one candidate, in batches; the untuned settings are the first, by themselves.
+    """The trials of one candidate, in batches; the untuned settings come first, by themselves."""
 
-    The trials of a batch are proposed and judged by those of earlier batches only. It is `over`
-    when no more trials are to be made.
-    """
+    # The trials of a batch are proposed and judged by those of earlier batches only. It is `over`
+    # when no more trials are to be made.
 
     def __init__(self, run: FitRun, name: str, most: int) -> None:
         self._run, self.name = run, name

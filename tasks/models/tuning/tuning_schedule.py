@@ -109,7 +109,6 @@ class Tuning:
         return bool(waiting) and elapsed >= self._latest(waiting)
 
     def _latest(self, names: Iterable[str]) -> float:
-        """Return the second at which fits of `names` have to start."""
         each = [self._seconds_to_fit(name) for name in names]
         # Side by side, yet each by itself needs its time.
         return self._budget - max(sum(each) / self._threads, max(each, default=0.0))

@@ -112,7 +112,6 @@ class Validation:
             self._plain.append((fold, self._scored(learned.estimator, number, fold)))
 
     def _fit(self, number: int, fold: Fold, taken: Ints | None = None) -> FitResult:
-        """Fit on a fold's training rows, or those of them at the places `taken`."""
         X, train = matrix(self.run, self.candidate.encoding, f"train{number}"), fold.train
         if taken is not None:
             X, train = np.asarray(X[taken]), train[taken]
@@ -124,7 +123,6 @@ class Validation:
         return learned
 
     def _watched(self, number: int, fold: Fold) -> Watched | None:
-        """Return a fold's validation rows for an iterative learner to be followed on."""
         # Of one fold, rows that do not lie in time are parted, so that noise is known.
         if not self.candidate.iterative:
             return None

@@ -107,7 +107,6 @@ def _told_of(
 def _of_candidate(
     result: CandidateResult, y_true: Array, basis: Basis, assessment: Assessment
 ) -> tuple[Drawing, ...]:
-    """Return the figures of one candidate's predictions and of how it learned."""
     predictions = read_predictions(result.predictions_path)
     evaluation = assessment.of(result.candidate)
     diagnosed = diagnose(y_true, predictions, basis.roles, evaluation)
@@ -117,7 +116,6 @@ def _of_candidate(
 def _searched(
     name: str, results: Sequence[CandidateResult], metric: str, training: TrainingConfig
 ) -> Drawing | None:
-    """Return the figure of a candidate's tuning, where it was tuned."""
     result = next(r for r in results if r.candidate == name)
     if not result.trials:
         return None
@@ -130,7 +128,6 @@ def _of_ranking(
     fitted: Sequence[CandidateResult],
     queries: RankingGroups,
 ) -> tuple[Drawing, ...]:
-    """Return the figures of how one candidate ranks the holdout and of how it learned."""
     predicted = {r.candidate: read_predictions(r.predictions_path).predicted for r in fitted}
     ranked = draw_ranking(result.candidate, y_true, predicted, queries)
     return (*ranked, *draw_learning(result.candidate, result.curves, result.curves_of))
@@ -143,7 +140,6 @@ def _explained(
     queries: RankingGroups | None,
     seed: int,
 ) -> tuple[Importance | None, list[Drawing | None]]:
-    """Return the challenger's importance, from a sample of the holdout, and its figures."""
     rows = np.load(basis.split.holdout_path)
     chosen = spread(len(rows), _IMPORTANCE_ROWS)
     if queries is not None:
@@ -172,7 +168,6 @@ def _moved(
     importance: Importance | None,
     challenger: CandidateResult,
 ) -> list[Drawing | None]:
-    """Return the figures of partial dependence and contributions for the most important columns."""
     schema = basis.roles
     top = list(challenger.importance)
     if importance is not None:
