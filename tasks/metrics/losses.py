@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 from tasks.base.arrays import Array, Floats, Ints, Mask
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Schema
-from tasks.data.typing.distinct_values import level_text
 from tasks.metrics.label_codes import encode, encode_truth
 
 _ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
@@ -69,7 +68,13 @@ def level_texts(column: Any) -> Array:
     elif column.dtype.kind == "M":
         texts = [f"{v:%Y-%m}" if not gone else "" for v, gone in zip(column, null, strict=True)]
     else:
-        texts = [level_text(v) for v in column]
+        texts = [_level(v) for v in column]
     found = np.asarray(texts, dtype=object)
     found[null] = "(null)"
     return found
+
+
+def _level(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
