@@ -24,8 +24,7 @@ class Deployed:
     """A flow that every pipeline has a deployment of."""
 
     flow: str  # name of the flow, and of what `flows.deployed` calls it
-    # Keys of `schedules` in the pipeline file, each with the parameters that its runs have besides
-    # the deployment's; empty where nothing but an event starts it.
+    # Keys of `schedules` in the file, each with further parameters; empty where an event starts it.
     schedules: Mapping[str, Mapping[str, Any]]
     does: str  # what a run does, for a person; `{name}` is the pipeline's
     at_once: int | None = 1  # runs of one pipeline at the same time; None: any number

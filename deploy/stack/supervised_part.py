@@ -23,26 +23,19 @@ _LOG_LINES = 400
 
 @dataclass
 class Part:
-    """One supervised process.
+    """One supervised process."""
 
-    `name`: what a person calls it; `slug`: name of its log; `module`: module of keepfit that the
-    process runs; `arguments`: from an inherited descriptor's number to the module's arguments;
-    `environ`: its whole environment; `folder`: its working folder; its log lies in ``logs/`` there;
-    `held`: the socket that it serves on, checked at `path`; None for a part that reports by itself,
-    by a line every few seconds; `patience`: seconds it gets to end by itself; `essential`: whether
-    nothing runs without it.
-    """
-
-    name: str
-    slug: str
-    module: str
-    arguments: Callable[[int], tuple[str, ...]]
-    environ: Mapping[str, str]
-    folder: Path
+    name: str  # what a person calls it
+    slug: str  # name of its log in `logs/` of `folder`
+    module: str  # module of keepfit that the process runs
+    arguments: Callable[[int], tuple[str, ...]]  # of an inherited descriptor's number
+    environ: Mapping[str, str]  # its whole environment
+    folder: Path  # its working folder
+    # The socket that it serves on, checked at `path`; a part without one reports by lines.
     held: Held | None = None
     path: str = "/health"
-    patience: float = 5.0
-    essential: bool = False
+    patience: float = 5.0  # seconds it gets to end by itself
+    essential: bool = False  # whether nothing runs without it
     process: subprocess.Popen[bytes] | None = None
     _beats: int | None = None
     _last_beat: float = field(default=0.0)

@@ -79,26 +79,25 @@ def show_training(outcome: TrainingOutcome) -> None:
 
 def show_findings(console: Console, findings: Sequence[ReadingNote]) -> None:
     """Print notes on reading the source."""
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(width=10, style="dim")
-    table.add_column(overflow="fold")
-    for note in findings:
-        table.add_row("reading", escape(note_text(note)))
     if findings:
-        console.print(table)
+        _named_texts(console, [("reading", note_text(note)) for note in findings])
 
 
 def _diagnosis(console: Console, lines: tuple[tuple[str, str], ...]) -> None:
     if not lines:
         return
     console.print()
+    _named_texts(console, lines)
+    console.print()
+
+
+def _named_texts(console: Console, lines: Sequence[tuple[str, str]]) -> None:
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(width=10, style="dim")
     table.add_column(overflow="fold")
     for name, text in lines:
         table.add_row(name, escape(text))
     console.print(table)
-    console.print()
 
 
 def _mlflow(outcome: TrainingOutcome) -> dict[str, str]:
@@ -202,8 +201,7 @@ def _show_set_aside(console: Console, aside: SetAside) -> None:
     console.print(Text(f"  They are kept in {aside.file}"), soft_wrap=True)
     if aside.accept_command:
         console.print("  Fix them at their source, or accept the change:")
-        console.print(Text(f"    {aside.accept_command}"), soft_wrap=True)
-        console.print("  Then:")
+        console.print(Text(f"    {aside.accept_command}\n  Then:"), soft_wrap=True)
     else:
         console.print("  Fix them at their source, then:")
     console.print(Text(f"    {aside.score_command}"), soft_wrap=True)

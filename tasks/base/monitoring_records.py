@@ -247,9 +247,7 @@ class DriftResult(Record):
     limit: float | None = None
     false_alarms: float
     columns: tuple[ColumnFinding, ...] = ()
-    # Whether what moved could hurt: only that calls for a training. A record from before it was
-    # judged counts as harmful where it is an alarm.
-    harmful: bool = False
+    harmful: bool = False  # whether what moved could hurt: that calls for a training
     harm: tuple[HarmFinding, ...] = ()  # what that rests on
     segments: tuple[SegmentDrift, ...] = ()  # the same question of each segment that the file names
     restless: bool = False  # whether a classifier tells each reference block from earlier ones
@@ -325,14 +323,11 @@ class Gain(Record):
     confidence: float = 0.9
     refreshed: float | None = None  # refreshed, champion: the metric of either model
     champion: float | None = None
-    # Least gain that would matter, in units of the metric: see
-    # `tasks.monitoring.performance.gain.material`.
-    matters: float | None = None
+    matters: float | None = None  # least gain that would matter, in units of the metric
     rows: int = 0
     windows: tuple[Window, ...] = ()  # Windows whose rows were judged, oldest first
     differences: tuple[WindowDifference, ...] = ()  # what this one adds to the sequence
-    # Logarithm of the e-value over all windows of the champion so far; the sequence supports
-    # retraining where it reaches log(2 / (1 − `confidence`)).
+    # Log of the champion's e-value so far: retraining pays from log(2 / (1 − `confidence`)) on.
     evidence: float = 0.0
     mean: float | None = None  # mean gain over the windows of the sequence
     observed: int = 0  # number of these windows

@@ -40,8 +40,7 @@ class Pipeline:
     root: Path
     state: Path  # where everything that keepfit keeps of it lives
     digest: str  # SHA-256 (hex) of what decides a training: not state and schedules
-    # Values that came from the environment, and what it holds to open object stores; never printed
-    # or stored.
+    # Values from the environment, and what it holds to open object stores; never printed or stored.
     secrets: tuple[str, ...] = field(default=(), repr=False)
     fault: str = ""  # what is wrong with the file, where this is its last valid version
 

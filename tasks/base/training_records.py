@@ -236,8 +236,7 @@ class Rounds(Record):
     usual: int  # rounds of the library's defaults, which are always among the choices
     most: int  # rounds at which every fit ends
     stops: tuple[int, ...] = ()  # where the loss of each validation part is least
-    # Why they were chosen: the least mean loss; the most rounds within its noise; the usual ones,
-    # as fewer are not shown to be better; or the usual ones, as they score better in the metric.
+    # The least mean loss; the most rounds within its noise; the usual, or these as the metric says.
     rule: Literal["best", "within noise", "usual", "metric"] = "best"
 
     @property
@@ -263,20 +262,16 @@ class CandidateResult(Record):
     rows_fitted: int = 0  # training rows used; fewer where the candidate states a limit
     model_bytes: int = 0
     model_path: str = ""  # the skops file of the whole fitted sklearn Pipeline
-    # `.npz` with `predicted` and, for classification, `probability` of shape (n_holdout,
-    # n_classes), in the order of the split's holdout file.
+    # `.npz`: `predicted` and `probability` of shape (n_holdout, n_classes), in the holdout's order.
     predictions_path: str = ""
     encoding: str = ""
     params: dict[str, str | int | float | bool | None] = {}
-    # Metric name to its value per iteration of an iterative learner, `training_…` on rows that are
-    # learnt from and `validation_…` on rows set aside.
+    # Metric to its value per iteration, `training_…` on learnt rows, `validation_…` on others.
     curves: dict[str, tuple[float, ...]] = {}
     curves_of: str = ""  # the fit that the curves are of; empty: that on all training rows
     importance: dict[str, float] = {}  # feature to its share of the model's own, if any
     notes: tuple[str, ...] = ()
-    # Notes on how requested options were applied: of `tuning`, the `mixture`, what is `calibrated`,
-    # and what `decides`.
-    asked: dict[str, tuple[str, ...]] = {}
+    asked: dict[str, tuple[str, ...]] = {}  # of `tuning`, `mixture`, `calibrated`, `decides`
     trials: tuple[Trial, ...] = ()  # what tuning tried, in the order of numbers
     rounds: Rounds | None = None  # of an iterative learner: how they were chosen
     out_of_time: bool = False  # whether it was skipped because the time budget was used up
@@ -408,12 +403,10 @@ class GateEvidence(Record):
     blocks: int | None = None  # blocks, blocks_of: how many units were drawn together, of what
     blocks_of: str = "blocks of time"
     challenger: str = ""
-    # Whether the champion was fitted again up to the challenger's newest row, since the registered
-    # one was trained on newer rows.
+    # Whether the champion was refitted up to the challenger's newest row, as its own were newer.
     equal_age: bool = False
     recipes: RecipeGain | None = None  # what the training's folds show of the two recipes
-    # By how much a refit's log loss is lower than the champion's, with its interval; None where
-    # there are no probabilities, or where the log loss is the metric.
+    # By how much a refit's log loss is lower, with its interval; None where it says nothing new.
     log_loss: tuple[float, float, float] | None = None
 
 
@@ -439,9 +432,7 @@ class Verdict(Record):
     champion_version: str | None = None
     evidence: GateEvidence | None = None
     skipped: tuple[str, ...] = ()  # candidates not compared for want of time
-    # How much worse than the champion the challenger may be, in units of the metric; None where it
-    # has to be better.
-    margin: float | None = None
+    margin: float | None = None  # how much worse the challenger may be; None: has to be better
 
     @property
     def complete(self) -> bool:

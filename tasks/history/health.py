@@ -57,8 +57,7 @@ class DriftNow(Record):
     window: Window | None
     at: datetime
     enough: bool
-    # Whether what moved could hurt, as `harm` states: the predictions may have moved while `score`,
-    # that of the columns, is below its limit.
+    # Whether what moved could hurt by `harm`; `score`, of the columns, may be below its limit.
     alarm: bool
     score: float | None
     limit: float | None

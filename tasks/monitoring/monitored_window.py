@@ -13,9 +13,7 @@ class Look(Record):
     window: Window | None  # None for a pipeline without a time column: all rows to score
     cause: Cause
     notes: tuple[str, ...] = ()  # what a person should know about the choice
-    # Whether the pass ends with it: then earlier windows are restated where labels have arrived
-    # since, and the policy decides.
-    last: bool = True
+    last: bool = True  # whether the pass ends with it: it restates windows and decides
     asked: bool = False  # whether a person named the window
 
 

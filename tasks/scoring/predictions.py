@@ -27,8 +27,7 @@ class ScoringCounts(Record):
     """Counts of a scoring."""
 
     rows: int
-    # Categorical column to the rows whose level the training window did not have, where there are
-    # any; the model scored them by its fallback for rare levels.
+    # Categorical column to its rows of a level unknown at the training, scored by the fallback.
     unseen: dict[str, int] = Field(default_factory=dict)
     # Class to the rows it was predicted for; empty for regression.
     predicted: dict[str, int] = Field(default_factory=dict)

@@ -68,9 +68,7 @@ class ServedModel:
 
     version: ModelVersion
     roles: Schema
-    # Name to column: features first, then what identifies a row and is no feature, then what only
-    # the feature function reads.
-    columns: Mapping[str, Column]
+    columns: Mapping[str, Column]  # features, then other names of a row, then what a hook reads
     rules: RowRules
     contract_digest: str  # of the contract whose rules are applied; empty without one
     pipeline: Any

@@ -35,8 +35,7 @@ class Summary:
     kind: Kind
     rows: int  # rows, nulls: all rows, and those without a value
     nulls: int
-    # points, at_most: ascending values and the rows at most each, shape (n_points,); empty for
-    # levels.
+    # points, at_most: ascending values and the rows at most each, (n_points,); empty for levels.
     points: Floats = field(default_factory=lambda: _NO_FLOATS)
     at_most: Counts = field(default_factory=lambda: _NO_COUNTS)
     exact: bool = True  # whether `points` are all values

@@ -158,9 +158,7 @@ class TrainingRows:
     places: NDArray[np.int64] | None  # of the rows in the snapshot; None for all
     times: NDArray[np.datetime64] | None  # of the rows in UTC, shape (count,); None without times
     count: int
-    # Whether they are those of the training: read again from the source others may stand at their
-    # places.
-    original: bool
+    original: bool  # whether of the training: read again, others may stand in their places
 
     def side(self, chosen: NDArray[np.int64]) -> Side:
         """Return the chosen rows, by their place among these."""

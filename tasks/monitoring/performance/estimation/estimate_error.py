@@ -49,9 +49,7 @@ class Missed:
     """Errors of estimates on the reference's parts, forward in time."""
 
     parts: int
-    # estimates, constant: root mean square errors: of the estimates, and of the metric of the
-    # oldest rows taken for the part's.
-    estimates: float
+    estimates: float  # root mean square error of the estimates; `constant`: of old rows' metric
     constant: float
     # Natural logarithm of how many times likelier the estimates' misses are than those of the
     # oldest rows' metric, each with an own error beyond chance.

@@ -44,12 +44,8 @@ class Estimate:
     # With an interval for what comes true on the window's own rows: the chance of their labels,
     # what was learned, and how far estimates missed on the reference.
     value: MetricValue
-    # Standard error of the window's expected metric: of which rows it has, and of what was learned
-    # on the reference.
-    spread: float = float("nan")
-    # By how much two estimates in three miss what their window's rows make likely; grows with the
-    # time since the reference.
-    error: float = 0.0
+    spread: float = float("nan")  # standard error, of its rows and of what was learned
+    error: float = 0.0  # by how much two estimates in three miss; grows with time
     sentence: str = ""
     missed: Missed | None = None  # None where nothing could be estimated on parts of the reference
 
