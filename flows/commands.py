@@ -146,21 +146,21 @@ def read_status(file: Path | None) -> PipelineStatus:
     pipeline = load_pipeline(file)
     name = pipeline.config.name
     trainings = training_outcomes.last_outcomes(pipeline.work)
-    champion, uri = None, ""
+    champion, score, uri = None, None, ""
     if trainings or os.environ.get("MLFLOW_TRACKING_URI"):
         uri = shown_address(pipeline.state)
         # Why it is refused stands in the pipeline's health.
         with contextlib.suppress(ModelRefusedError):
             champion = champion_if_any(pipeline)
+            score = champion and champion.score
     age = None
     if champion is not None and champion.created is not None:
         age = (datetime.now(UTC) - champion.created).total_seconds() / 86_400
-    score = champion.tags.get("keepfit.score") if champion else None
     return PipelineStatus(
         pipeline=name,
         champion=champion,
         champion_age_days=age,
-        score=float(score) if score not in (None, "None") else None,
+        score=score,
         metric=champion.tags.get("keepfit.metric") if champion else None,
         trainings=trainings,
         mlflow_uri=uri,

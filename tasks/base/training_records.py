@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from expectations.results import CheckResult
+from tasks.base.errors import ModelRefusedError
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.source_notes import LabelTwins, ReadingNote, note_text
 from tasks.base.utc_times import as_utc
@@ -24,7 +26,12 @@ RuleResult = CheckResult
 TrainingKind = Literal["refit", "search"]
 """A known recipe on newer rows, or all candidates."""
 
+_T = TypeVar("_T")
+_MAPPING = TypeAdapter(dict[str, JsonValue])
+
 SCHEMA_TAG = "keepfit.schema"
+SCORE_TAG = "keepfit.score"
+PROMOTED_TAG = "keepfit.promoted_at"
 FAMILY_TAG = "keepfit.candidate"
 """The candidate that a version is."""
 TRAINED_UNTIL_TAG = "keepfit.trained_until"
@@ -459,10 +466,63 @@ class ModelVersion(Record):
     @property
     def trained_until(self) -> datetime | None:
         """Time of the newest row that it was fitted on, in UTC; None without times."""
-        text = self.tags.get(TRAINED_UNTIL_TAG, "").partition(" ")[0]
-        return as_utc(datetime.fromisoformat(text)) if text else None
+        if not self.tags.get(TRAINED_UNTIL_TAG):
+            return None
+        return self.read_tag(TRAINED_UNTIL_TAG, lambda text: _moment(text.partition(" ")[0]))
+
+    @property
+    def promoted_at(self) -> datetime | None:
+        """Time at which it became champion, in UTC; None where it never did."""
+        return self.read_tag(PROMOTED_TAG, _moment) if PROMOTED_TAG in self.tags else None
+
+    @property
+    def score(self) -> float | None:
+        """Score on the holdout of its training; None where it is not recorded."""
+        if self.tags.get(SCORE_TAG, "None") == "None":
+            return None
+        return self.read_tag(SCORE_TAG, float)
 
     @property
     def roles(self) -> Schema:
         """Roles of the columns in its training."""
-        return Schema.model_validate_json(self.tags[SCHEMA_TAG]).running(None)
+        return self.read_tag(SCHEMA_TAG, Schema.model_validate_json).running(None)
+
+    def read_tag(self, name: str, parse: Callable[[str], _T]) -> _T:
+        """Return what a tag states.
+
+        Parameters
+        ----------
+        parse
+            Raises ValueError for text that it cannot read.
+
+        Raises
+        ------
+        ModelRefusedError
+            When the tag is absent or cannot be read.
+        """
+        text = self.tags.get(name)
+        try:
+            if text is not None:
+                return parse(text)
+        except ValueError:
+            pass
+        fault = "no tag" if text is None else f"a tag of other content ({text[:40]!r}):"
+        raise ModelRefusedError(
+            f"{self.name} version {self.version} has {fault} {name}, which keepfit writes when it "
+            "registers a version.",
+            "Promote a version that has it, or train again; look at who can write to the registry.",
+        )
+
+    def read_mapping(self, name: str) -> dict[str, JsonValue]:
+        """Return the JSON object in a tag; empty without the tag.
+
+        Raises
+        ------
+        ModelRefusedError
+            When it holds something else.
+        """
+        return self.read_tag(name, _MAPPING.validate_json) if name in self.tags else {}
+
+
+def _moment(text: str) -> datetime:
+    return as_utc(datetime.fromisoformat(text))

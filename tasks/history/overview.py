@@ -242,6 +242,8 @@ def _ask(pipeline: Pipeline, stored: StoredChampions | None) -> _RegistryAnswer:
     try:
         with working_on(pipeline.path):
             champion = intact_champion(pipeline, stored)
+            if champion is not None:
+                _registered(champion)  # a tag that cannot be read is a refusal too
     except InfrastructureError:
         return False, None, ""
     except ModelRefusedError as error:
@@ -313,15 +315,13 @@ def _newest_move(
 
 
 def _registered(version: ModelVersion) -> Champion:
-    score = version.tags.get("keepfit.score", "None")
-    promoted = version.tags.get("keepfit.promoted_at")
     former = version.tags.get("keepfit.replaced", "none")
     return Champion(
         version=version.version,
-        since=datetime.fromisoformat(promoted) if promoted else version.created,
+        since=version.promoted_at or version.created,
         candidate=version.tags.get("keepfit.candidate", ""),
         metric=version.tags.get("keepfit.metric", ""),
-        score=None if score == "None" else MetricValue(value=float(score)),
+        score=None if version.score is None else MetricValue(value=version.score),
         former=None if former == "none" else former,
     )
 

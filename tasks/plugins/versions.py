@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ def hooks_tags(
 def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> None:
     """Refuse a version that needs a hook which the running file does not name."""
     # A hook whose code has changed since is used, with a warning.
-    needed = _needed(version)
+    needed = version.read_mapping(HOOKS_TAG)
     _require_features(config, base, version, needed)
     estimators, digests = _texts(needed.get("estimators")), _texts(needed.get("digests"))
     named = {hook.call for hook in config.hooks.of_estimators.values()}
@@ -70,11 +70,11 @@ def require_hooks(config: PipelineConfig, base: Path, version: ModelVersion) -> 
 
 def given_to_features(version: ModelVersion) -> str:
     """Return the feature function's input columns at the training; empty where not known."""
-    return str(_needed(version).get("given", ""))
+    return str(version.read_mapping(HOOKS_TAG).get("given", ""))
 
 
 def _require_features(
-    config: PipelineConfig, base: Path, version: ModelVersion, needed: dict[str, object]
+    config: PipelineConfig, base: Path, version: ModelVersion, needed: Mapping[str, object]
 ) -> None:
     named = config.hooks.features
     wanted = needed.get("features")
@@ -95,20 +95,6 @@ def _changed(call: str, version: ModelVersion) -> None:
     _LOGGER.warning(
         "the code of hook %s has changed since version %s was trained", call, version.version
     )
-
-
-def _needed(version: ModelVersion) -> dict[str, object]:
-    try:
-        values = json.loads(version.tags.get(HOOKS_TAG, "{}"))
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise ModelRefusedError(
-            f"{version.name} version {version.version} has a tag {HOOKS_TAG} that is not "
-            "keepfit's.",
-            "Train again.",
-        )
-    return values
 
 
 def _texts(value: object) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,7 +115,7 @@ def _compared(champion: ModelVersion | None, challenger: ModelVersion | None) ->
     if champion is None or challenger is None:
         return ""
     ours, theirs = (
-        {column: float(str(loss)) for column, loss in _json(v, "keepfit.importance").items()}
+        {column: float(str(loss)) for column, loss in v.read_mapping("keepfit.importance").items()}
         for v in (challenger, champion)
     )
     return looked_at(ours, theirs)
@@ -154,10 +153,11 @@ def _changes(
     tables = {
         f"Against champion v{champion.version}": changed(_facts(champion), _facts(challenger)),
         "Model settings": changed(
-            _json(champion, "keepfit.params"), _json(challenger, "keepfit.params")
+            champion.read_mapping("keepfit.params"), challenger.read_mapping("keepfit.params")
         ),
         "What they rely on (loss when shuffled)": changed(
-            _json(champion, "keepfit.importance"), _json(challenger, "keepfit.importance")
+            champion.read_mapping("keepfit.importance"),
+            challenger.read_mapping("keepfit.importance"),
         ),
     }
     return {title: changes for title, changes in tables.items() if changes}
@@ -176,8 +176,3 @@ def _facts(version: ModelVersion) -> dict[str, object]:
         "keepfit": "keepfit.version",
     }
     return {name: version.tags[tag] for name, tag in names.items() if tag in version.tags}
-
-
-def _json(version: ModelVersion, tag: str) -> dict[str, object]:
-    values: dict[str, object] = json.loads(version.tags.get(tag, "{}"))
-    return values

@@ -268,7 +268,7 @@ def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
         return _Rows(none, "The champion was split by another rule, so its rows are not known.")
     if split.rule == "time":
         return newer_rows(champion, basis)
-    theirs = float(champion.tags[HOLDOUT_TAG])
+    theirs = champion.read_tag(HOLDOUT_TAG, float)
     if split.holdout <= theirs:
         return _all_rows(split)
     # A row below the smaller share is a holdout row under both.
@@ -281,13 +281,13 @@ def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
 def newer_rows(champion: ModelVersion, basis: Basis) -> _Rows:
     """Return the holdout rows that are newer than all that `champion` was trained on."""
     times = holdout_times(basis)
-    stated = champion.tags.get(TRAINED_UNTIL_TAG, "")
-    if times is None or not stated:
+    moment = champion.trained_until
+    if times is None or moment is None:
         return _Rows(
             np.zeros(basis.split.n_holdout, dtype=bool), "The champion's training end is absent."
         )
-    text, _, included = stated.partition(" ")
-    until = np.datetime64(_naive(datetime.fromisoformat(text)), "us")
+    text, _, included = champion.tags[TRAINED_UNTIL_TAG].partition(" ")
+    until = np.datetime64(moment.replace(tzinfo=None), "us")
     mask = times > until if included else times >= until
     why = "" if mask.any() else f"The champion was trained on rows up to {text}; none is newer."
     return _Rows(np.asarray(mask), why)
