@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.config import PipelineConfig
-from tasks.base.errors import KeepfitError, TransientError
+from tasks.base.errors import KeepfitError, ModelRefusedError, TransientError
 from tasks.base.training_records import (
     FAMILY_TAG,
     SCHEMA_TAG,
@@ -163,7 +163,10 @@ def judge(
 
 def excluded_features(champion: ModelVersion, config: PipelineConfig) -> tuple[str, ...]:
     """Return the columns that a version predicts from and the pipeline file excludes."""
-    return tuple(name for name in champion.roles.features if name in config.exclude)
+    try:
+        return tuple(name for name in champion.roles.features if name in config.exclude)
+    except ModelRefusedError:
+        return ()  # its predictions are refused for that reason
 
 
 def _recipes(
@@ -266,9 +269,12 @@ def _unseen(champion: ModelVersion, basis: Basis) -> _Rows:
     none = np.zeros(split.n_holdout, dtype=bool)
     if champion.tags.get(RULE_TAG) != split.kind:
         return _Rows(none, "The champion was split by another rule, so its rows are not known.")
-    if split.rule == "time":
-        return newer_rows(champion, basis)
-    theirs = champion.read_tag(HOLDOUT_TAG, float)
+    try:
+        if split.rule == "time":
+            return newer_rows(champion, basis)
+        theirs = champion.read_tag(HOLDOUT_TAG, float)
+    except ModelRefusedError as error:
+        return _Rows(none, f"The champion cannot be compared: {error}")
     if split.holdout <= theirs:
         return _all_rows(split)
     # A row below the smaller share is a holdout row under both.
@@ -293,15 +299,14 @@ def newer_rows(champion: ModelVersion, basis: Basis) -> _Rows:
     return _Rows(np.asarray(mask), why)
 
 
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
 def champion_predictions(
     store: Store, champion: ModelVersion, basis: Basis, mask: NDArray[np.bool_]
 ) -> tuple[Predictions | None, str]:
     """Return the champion's predictions of the rows, or None and the reason."""
-    theirs = champion.roles
+    try:
+        theirs = champion.roles
+    except ModelRefusedError as error:
+        return None, f"The champion cannot be compared: {error}"
     schema = basis.roles
     if theirs.task != schema.task or theirs.target != schema.target:
         return None, f"The champion predicts {theirs.target!r} ({theirs.task})."
