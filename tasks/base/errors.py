@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from tasks.base.training_records import RuleResult, SetAside
+    from pydantic import BaseModel
+
+    from expectations.results import CheckResult
 
 
 class KeepfitError(Exception):
@@ -87,9 +89,9 @@ class ContractError(DataError):
         remedy: str = "",
         *,
         lines: Iterable[str] = (),
-        rules: Sequence[RuleResult] = (),  # all that were broken
+        rules: Sequence[CheckResult] = (),  # all that were broken
         page: str = "",  # of the whole result
-        aside: SetAside | None = None,
+        aside: BaseModel | None = None,  # a `SetAside`: what was kept of them
         absent: Collection[str] = (),  # columns that the message names, with the files lacking them
     ) -> None:
         super().__init__("\n".join((message, *lines)), remedy)

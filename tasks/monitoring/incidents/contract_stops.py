@@ -61,7 +61,7 @@ def record_stop(
             "flow": flow,
             "remedy": error.remedy,
             "cause": cause.model_dump(mode="json"),
-            **(_kept(error.aside) if error.aside else {}),
+            **(_kept(error.aside) if isinstance(error.aside, SetAside) else {}),
         },
         links={"prefect": page} if page else {},
     )
