@@ -27,7 +27,7 @@ class ScoringCounts(Record):
     """Counts of a scoring."""
 
     rows: int
-    # Categorical column to its rows of a level unknown at the training, scored by the fallback.
+    # Categorical column to its rows of a level that the contract does not list.
     unseen: dict[str, int] = Field(default_factory=dict)
     # Class to the rows it was predicted for; empty for regression.
     predicted: dict[str, int] = Field(default_factory=dict)
