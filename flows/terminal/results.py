@@ -222,7 +222,8 @@ def show_scoring(outcome: ScoringOutcome) -> None:
     for column, count in sorted(outcome.unseen.items(), key=lambda item: -item[1])[:10]:
         share = say_share(count / max(outcome.rows, 1))
         console.print(
-            f"  {column}: {count:,} of {outcome.rows:,} rows ({share}) of a category not in the contract",
+            f"  {column}: {count:,} of {outcome.rows:,} rows ({share}) of a category not in the "
+            "contract",
             markup=False,
         )
     if outcome.quarantined is not None:
