@@ -22,6 +22,7 @@ from tasks.evaluation.diagnosis.leakage import (
     duplicates,
     few_groups,
     label_suspicions,
+    leak_suspicions,
     too_good,
 )
 from tasks.evaluation.diagnosis.learning_curve import learning_curve
@@ -117,12 +118,8 @@ class TrainingDiagnosis(Case):
         holdout = np.load(self.basis.split.holdout_path)
         features = list(self.schema.features)
         found = duplicates(self.basis.snapshot.path, features, train, holdout)
-        leaks = [
-            Suspicion(about="leak", level="warning", sentence=sentence)
-            for sentence in self.schema.leaks.values()
-        ]
         suspicions = [
-            *leaks,
+            *leak_suspicions(self.schema.leaks),
             *label_suspicions(self.schema),
             *self._alone(train, holdout),
             *fold_suspicions(folds, self.challenger, self.metric),

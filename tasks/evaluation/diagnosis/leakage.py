@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,7 @@ from tasks.base.arrays import Ints, Mask
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.source_notes import note_text
 from tasks.base.text.numbers import metric_words, number
+from tasks.base.text.phrases import listed
 from tasks.base.training_records import CandidateResult, Evaluation, MetricValue, Schema
 from tasks.data.row_hashes import row_hashes
 from tasks.data.snapshots import Columns
@@ -69,6 +71,25 @@ def label_suspicions(schema: Schema) -> tuple[Suspicion, ...]:
         Suspicion(about="labels", level="warning", sentence=f"{text[:1].upper()}{text[1:]}.")
         for text in map(note_text, schema.twins)
     )
+
+
+def leak_suspicions(leaks: Mapping[str, str]) -> tuple[Suspicion, ...]:
+    """Return one suspicion of all columns that look like leaks; `leaks`: column to a sentence.
+
+    >>> leak_suspicions({"paid": "…", "closed": "…"})[0].sentence
+    "'paid', 'closed' look like leaks, for the reasons under Data in the report: unless they are \
+known before the prediction is made, put them under `exclude`."
+    """
+    if not leaks:
+        return ()
+    sentence = f"{next(iter(leaks.values()))}."
+    if len(leaks) > 1:
+        sentence = (
+            f"{listed([repr(name) for name in leaks], 8)} look like leaks, for the reasons under "
+            "Data in the report: unless they are known before the prediction is made, put them "
+            "under `exclude`."
+        )
+    return (Suspicion(about="leak", level="warning", sentence=sentence),)
 
 
 def duplicate_suspicion(
