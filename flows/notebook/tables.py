@@ -13,12 +13,15 @@ from pyarrow import parquet
 from tasks.base.errors import UsageError
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import is_object
+from tasks.base.text.phrases import listed
 from tasks.data.files.object_stores import fetch
 
 
 def write_table(table: Any, path: Path) -> None:
-    """Write a table to a Parquet file; an index of pandas is left out."""
-    # Raises UsageError when it is no table, or holds what Arrow has no type for.
+    """Write a table to a Parquet file; an index of pandas is a column where it has a name."""
+    # Raises UsageError when it is no table, has a name twice, or holds what Arrow has no type for.
+    if isinstance(table, pd.DataFrame):
+        table = _with_index(table)
     try:
         if isinstance(table, pd.DataFrame):
             arrow = pa.Table.from_pandas(table, preserve_index=False)
@@ -35,9 +38,35 @@ def write_table(table: Any, path: Path) -> None:
         parquet.write_table(arrow.replace_schema_metadata(None), path)
     except (pa.ArrowException, OverflowError) as error:
         raise UsageError(
-            f"The table cannot be written as Parquet: {error}",
-            "Give each column one type: numbers, text, booleans or times.",
+            _mixed(table) or f"The table cannot be written as Parquet: {error}",
+            "Give each column one type: numbers, text, booleans or times. In pandas "
+            "`pd.to_numeric(frame[column])` or `frame[column].astype('string')` does.",
         ) from None
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its index as columns, where it has names that no column has."""
+    twice = frame.columns[frame.columns.duplicated()].unique()
+    if len(twice):
+        raise UsageError(
+            f"The table has several columns called {listed([repr(name) for name in twice])}.",
+            "Rename them, or keep the first: `frame.loc[:, ~frame.columns.duplicated()]`.",
+        )
+    names = frame.index.names
+    named = all(name is not None and name not in frame.columns for name in names)
+    return frame.reset_index() if named else frame
+
+
+def _mixed(table: Any) -> str:
+    """Return which columns of a pandas table hold values of several types; empty where none."""
+    if not isinstance(table, pd.DataFrame):
+        return ""
+    found = []
+    for name in table.select_dtypes(include="object").columns:
+        types = table[name].dropna().map(type).drop_duplicates()
+        if len(types) > 1:
+            found.append(f"{name!r} ({', '.join(sorted(t.__name__ for t in types))})")
+    return f"Columns hold values of several types: {listed(found)}." if found else ""
 
 
 def append_table(table: Any, folder: Path) -> Path:

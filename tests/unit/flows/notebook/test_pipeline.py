@@ -249,8 +249,24 @@ def test_arrow_and_what_speaks_its_stream_are_tables(tmp_path: Path) -> None:
     write_table(pa.table({"a": views, "b": held}), tmp_path / "views.parquet")
     read = pd.read_parquet(tmp_path / "views.parquet")
     assert (read["a"].tolist(), read["b"].tolist()[:2]) == (["x", "y", "x"], ["x", "y"])
-    with pytest.raises(keepfit.Error, match="one type"):
-        write_table(pd.DataFrame({"a": [1, "x"]}), tmp_path / "mixed.parquet")
+
+
+def test_an_index_with_a_name_is_a_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2]}, index=pd.Index(["x", "y"], name="customer"))
+    plain = frame.rename_axis(None)
+    for number, (table, columns) in enumerate(((frame, ["customer", "a"]), (plain, ["a"]))):
+        write_table(table, tmp_path / f"{number}.parquet")
+        assert list(pd.read_parquet(tmp_path / f"{number}.parquet")) == columns
+
+
+def test_columns_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    mixed = pd.DataFrame({"a": [1, "x"], "b": [1, None]}, dtype=object)
+    with pytest.raises(keepfit.Error, match=r"several types: 'a' \(int, str\)") as error:
+        write_table(mixed, tmp_path / "mixed.parquet")
+    assert "one type" in error.value.remedy
+    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    with pytest.raises(keepfit.Error, match="several columns called 'a'"):
+        write_table(twice, tmp_path / "twice.parquet")
 
 
 def test_a_folder_that_hides_a_package_of_keepfit_is_named(tmp_path: Path) -> None:
