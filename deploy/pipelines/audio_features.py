@@ -35,15 +35,11 @@ from scipy.fft import dct
 from scipy.io import wavfile
 from scipy.signal import resample_poly
 
-COLUMN = "audio"
-"""The column that names the files."""
-MOST_BYTES = 50_000_000
-"""Larger files are not read: rows are utterances, not whole talks."""
+COLUMN = "audio"  # the column that names the files
+MOST_BYTES = 50_000_000  # larger files are not read: rows are utterances, not whole talks
 
-FRAME, HOP = 0.025, 0.010
-"""Seconds of a frame, and from the start of one to the start of the next."""
-RATE = 8_000
-"""Values a second that every recording is brought to."""
+FRAME, HOP = 0.025, 0.010  # seconds of a frame, and from the start of one to the start of the next
+RATE = 8_000  # values a second that every recording is brought to
 FILTERS, COEFFICIENTS, PARTS = 26, 13, 5
 _QUIET = 1e-10
 _UNREADABLE = (

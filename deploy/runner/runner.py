@@ -46,8 +46,7 @@ _BEAT_SECONDS = 2.0
 _REAP_SECONDS = 20.0
 _WATCH_SECONDS = 2.0
 _NEWS_SECONDS = 3.0
-_PAGE_SHARE = 9.0
-"""Seconds without the page's writing for each second of it."""
+_PAGE_SHARE = 9.0  # seconds without the page's writing for each second of it
 _API_SECONDS = 1_700.0
 _CANCEL_SECONDS = 8.0
 

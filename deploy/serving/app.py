@@ -36,11 +36,9 @@ from tasks.serving.spool import Spool
 logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
-_AT_ONCE = 500
-"""Rows that are predicted between two other requests; more go to a thread."""
+_AT_ONCE = 500  # rows that are predicted between two other requests; more go to a thread
 _MOST_NAMES = 20
-_MOST_SHADOWED = 100
-"""Requests that wait for a version which predicts into the ledger only."""
+_MOST_SHADOWED = 100  # requests that wait for a version which predicts into the ledger only
 _REST_SECONDS = 0.5
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _JSON = "application/json"

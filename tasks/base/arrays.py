@@ -11,8 +11,7 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Matrix = NDArray[np.float32]
-"""Encoded rows, shape (n_rows, n_outputs)."""
+Matrix = NDArray[np.float32]  # encoded rows, shape (n_rows, n_outputs)
 
 
 def subsample_evenly(rows: int, limit: int) -> Ints:

@@ -348,8 +348,7 @@ class Gain(Record):
 GainAnswer = Literal["", "pays", "steady", "ages", "none", "unclear"]
 """Conclusion from a measured gain: it pays; it would over many windows; it is expected to,
 as the champion ages; it does not; none of these. Empty where none was measured."""
-CALLING: tuple[GainAnswer, ...] = ("pays", "steady", "ages")
-"""Conclusions that call for a training."""
+CALLING: tuple[GainAnswer, ...] = ("pays", "steady", "ages")  # conclusions that call for a training
 
 
 class WindowFlag(Record):

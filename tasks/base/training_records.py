@@ -20,11 +20,9 @@ NUMBERS: frozenset[Task] = frozenset({"regression", "ranking"})
 """Tasks whose target and predictions are numbers, not classes."""
 Severity = Literal["error", "warning"]
 
-RuleResult = CheckResult
-"""Result of one rule of a contract."""
+RuleResult = CheckResult  # result of one rule of a contract
 
-TrainingKind = Literal["refit", "search"]
-"""A known recipe on newer rows, or all candidates."""
+TrainingKind = Literal["refit", "search"]  # a known recipe on newer rows, or all candidates
 
 _T = TypeVar("_T")
 _MAPPING = TypeAdapter(dict[str, JsonValue])
@@ -32,14 +30,12 @@ _MAPPING = TypeAdapter(dict[str, JsonValue])
 SCHEMA_TAG = "keepfit.schema"
 SCORE_TAG = "keepfit.score"
 PROMOTED_TAG = "keepfit.promoted_at"
-FAMILY_TAG = "keepfit.candidate"
-"""The candidate that a version is."""
+FAMILY_TAG = "keepfit.candidate"  # the candidate that a version is
 TRAINED_UNTIL_TAG = "keepfit.trained_until"
 """Time of the newest row that a version was fitted on; ``included`` where that row was."""
 TRAINING_TAG = "keepfit.training"
 """``refit`` or ``search``: how a version came to be; versions from before have none."""
-RECIPE_OF_TAG = "keepfit.recipe_of"
-"""The version whose recipe a refit was fitted by."""
+RECIPE_OF_TAG = "keepfit.recipe_of"  # the version whose recipe a refit was fitted by
 MODEL_DIGEST_TAG = "keepfit.model_sha256"
 SNAPSHOT_TAG = "keepfit.snapshot_digest"
 """SHA-256 of the snapshot file that a version was trained on."""

@@ -31,12 +31,10 @@ from tasks.registry.packaging.provenance import keepfit_version
 # Newest decisions shown of each sort; older ones are left to `keepfit why`.
 _MOST = {"decisions": 300, "monitored": 60, "scored": 40}
 _MOST_WINDOWS = 150
-MOST_TOGETHER = 24
-"""Pipelines whose pictures one page holds."""
+MOST_TOGETHER = 24  # pipelines whose pictures one page holds
 _WRITTEN = ".written.json"
 """Digests of the contents of single pipelines' pages; hidden files are not served."""
-EVERY_SECONDS = 60.0
-"""Period at which a running stack writes the page anew."""
+EVERY_SECONDS = 60.0  # period at which a running stack writes the page anew
 
 _GRACE = timedelta(minutes=15)
 _ROUTINE: tuple[DecisionKind, ...] = ("monitored", "scored")

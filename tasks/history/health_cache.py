@@ -14,8 +14,7 @@ from tasks.base.training_records import ModelVersion, Record
 from tasks.registry.manual_promotion import moved_unrecorded
 from tasks.registry.packaging.provenance import keepfit_version
 
-_FILE = Path("dashboard", ".health.json")
-"""Hidden files of the page's folder are not served."""
+_FILE = Path("dashboard", ".health.json")  # hidden files of the page's folder are not served
 
 
 class KeptHealth(Record):

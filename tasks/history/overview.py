@@ -44,8 +44,7 @@ from tasks.scoring.quarantine_files import waiting
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
 _RegistryAnswer = tuple[bool, ModelVersion | None, str]
-_MOST_READ = 60
-"""The newest show how a pipeline is; what may be long ago is read by its kind."""
+_MOST_READ = 60  # the newest show how a pipeline is; what may be long ago is read by its kind
 
 
 class PipelineHealth(Record):

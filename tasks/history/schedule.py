@@ -9,8 +9,7 @@ from tasks.base.runtime.libraries import croniter
 from tasks.base.settings.monitoring import SchedulesConfig
 
 FLOWS = ("scoring", "monitoring", "training")
-_LONGEST_SHIFT = timedelta(hours=3)
-"""More than any clock is set forward or back."""
+_LONGEST_SHIFT = timedelta(hours=3)  # more than any clock is set forward or back
 
 
 def next_runs(schedules: SchedulesConfig, now: datetime) -> dict[str, datetime]:

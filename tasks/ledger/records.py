@@ -11,8 +11,7 @@ from tasks.base.training_records import Record
 from tasks.data.typing.storage import ColumnForm
 
 Role = Literal["champion", "shadow"]
-SERVED = "served-"
-"""Prefix of the names of batches whose rows were predicted over HTTP."""
+SERVED = "served-"  # prefix of the names of batches whose rows were predicted over HTTP
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,7 @@ from tasks.scoring.incremental import learned_rows
 from tasks.scoring.quarantine_files import Kept, all_kept, folder_of, mark_scored, waiting
 
 Mask = NDArray[np.bool_]
-WHOLE = 0.5
-"""Share of the rows at fault above which the delivery is, as in a check of its rules."""
+WHOLE = 0.5  # share of the rows at fault above which the delivery is, as in a check of its rules
 
 
 def admit_rows(

@@ -14,8 +14,7 @@ from tasks.ledger.storage.database import lock
 
 BATCH = "batch"
 _ROWS_AT_ONCE = 5_000
-_NAME_BYTES = 63
-"""PostgreSQL cuts longer names silently."""
+_NAME_BYTES = 63  # PostgreSQL cuts longer names silently
 
 
 def write_table(parts: Iterable[pd.DataFrame], address: str, name: str, base: Path) -> str:

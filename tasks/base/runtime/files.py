@@ -13,8 +13,7 @@ from pathlib import Path
 
 from tasks.base.errors import ConfigError, InfrastructureError, ModelRefusedError
 
-Digests = dict[str, str]
-"""File name to the SHA-256 of its content, 64 hex digits."""
+Digests = dict[str, str]  # file name to the SHA-256 of its content, 64 hex digits
 
 
 def private_folder(path: Path) -> Path:

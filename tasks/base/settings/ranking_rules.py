@@ -12,8 +12,7 @@ class Contradiction(NamedTuple):
     text: str
 
 
-_Rule = tuple[tuple[str, ...], bool, str]
-"""Key, whether the file states it, and why it may not."""
+_Rule = tuple[tuple[str, ...], bool, str]  # key, whether the file states it, and why it may not
 _RANKING = "`{name}` is for a ranking; add `task: ranking`, or remove the line"
 _CLASSES = "`{name}` is about classes, not about a ranking; remove it"
 _ROWS = (

@@ -26,8 +26,7 @@ _PASSING = (
     "lost connection", "deadlock", "could not serialize", "consuming input", "is closed",
 )  # fmt: skip
 _FULL = ("is full", "no space left", "disk i/o")
-_CACHE_KB = 65_536
-"""Rows come in the order of their ids and go out in that of their times."""
+_CACHE_KB = 65_536  # rows come in the order of their ids and go out in that of their times
 _LOG_BYTES = 16_777_216
 _ENGINES: dict[tuple[int, str, float], sa.Engine] = {}
 

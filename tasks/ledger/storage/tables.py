@@ -7,8 +7,7 @@ from typing import Any
 
 from tasks.base.runtime.libraries import sa
 
-VERSION = 3
-"""Raise it with a step in `tasks.ledger.storage.migrations`."""
+VERSION = 3  # raise it with a step in `tasks.ledger.storage.migrations`
 
 METADATA = sa.MetaData()
 _Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.base.runtime.libraries import pd
 
-MOST_ROWS = 2_000
-"""Of a side; the AUC of so many is known to 0.01."""
+MOST_ROWS = 2_000  # of a side; the AUC of so many is known to 0.01
 
 
 @dataclass(frozen=True)

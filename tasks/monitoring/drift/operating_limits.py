@@ -49,10 +49,8 @@ _LEAST_LIMIT = 2.0
 _PRIOR = 4.0
 _SHIFT = 0.5
 _MIN_BLOCK_ROWS = 20
-_FEW = 0.5
-"""Share of the usual rows below which chance is taken out of a block's distance."""
-_NOISES = 2.0
-"""Chance moves the distance of a small sample by up to so many of its mean."""
+_FEW = 0.5  # share of the usual rows below which chance is taken out of a block's distance
+_NOISES = 2.0  # chance moves the distance of a small sample by up to so many of its mean
 
 Key = tuple[str, str]
 

@@ -18,8 +18,7 @@ from tasks.monitoring.drift.column_summary import ROWS_AT_ONCE, Summary, summari
 from tasks.monitoring.drift.column_values import column_of, naive_times
 from tasks.monitoring.drift.distances import Counts
 
-_FINE = 7
-"""Cells of a block, so that blocks of a week start on any day."""
+_FINE = 7  # cells of a block, so that blocks of a week start on any day
 _MOST_FINE_BLOCKS = 60
 _MOST_CELLS = 2_000
 

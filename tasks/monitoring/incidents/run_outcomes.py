@@ -19,8 +19,7 @@ from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.run_failures import has_done_its_work, note_cancelled, note_failure
 from tasks.registry.open_pipeline import OpenPipeline
 
-BACK = timedelta(days=2)
-"""Greatest age of a failed run that is still reported."""
+BACK = timedelta(days=2)  # greatest age of a failed run that is still reported
 
 _LEAST = timedelta(minutes=15)
 _BUDGETS = 5

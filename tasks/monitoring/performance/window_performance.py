@@ -188,8 +188,7 @@ def _places(
     return None if found.isna().any() else found.to_numpy(dtype=np.int64)
 
 
-_WINDOWS_OF_SEGMENTS = 3
-"""So many windows are pooled where one holds too few rows of a segment."""
+_WINDOWS_OF_SEGMENTS = 3  # so many windows are pooled where one holds too few rows of a segment
 
 
 def _segments(

@@ -12,8 +12,7 @@ from typing import Literal
 from tasks.base.monitoring_records import Decision, Window
 from tasks.base.training_records import Record
 
-MOVES = ("promoted", "confirmed", "rolled_back")
-"""Kinds of decisions that are moves."""
+MOVES = ("promoted", "confirmed", "rolled_back")  # kinds of decisions that are moves
 
 
 class Move(Record):

@@ -21,8 +21,7 @@ from tasks.serving.answered_rows import monitored_times
 
 ANCHOR = datetime(1970, 1, 5, tzinfo=UTC)
 _MOST_TILES = 1_000
-_SLACK = 14
-"""A window may lack the last 1/14 of its length: half a day of a week."""
+_SLACK = 14  # a window may lack the last 1/14 of its length: half a day of a week
 _EXAMPLE = "Write it as --window 2013-03-04..2013-03-11: days or ISO times in UTC, the end open."
 
 

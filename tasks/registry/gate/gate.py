@@ -19,13 +19,10 @@ from tasks.registry.gate.refit_history import Together, together
 
 LEAST_ROWS = 30
 LEAST_BLOCKS = 10
-ROUNDING = 1e-6
-"""Share of a score."""
-REFIT_SHARE = 0.10
-"""Share of the champion's lead over the trivial baseline that a refit may lose."""
+ROUNDING = 1e-6  # share of a score
+REFIT_SHARE = 0.10  # share of the champion's lead over the trivial baseline that a refit may lose
 _MEGABYTE = 1_000_000
-Support = Together | Joined | ProbabilityGain
-"""Evidence beside the holdout's own interval."""
+Support = Together | Joined | ProbabilityGain  # evidence beside the holdout's own interval
 
 
 def decide(

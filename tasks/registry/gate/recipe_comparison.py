@@ -35,13 +35,10 @@ from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.metrics.random_effects import standard_error
 from tasks.models.out_of_fold import OutOfFold
 
-WEIGHT = sqrt(0.5)
-"""Of the folds' score beside the holdout's."""
-CAP = 3.0
-"""The folds' score counts up to here, in standard errors."""
+WEIGHT = sqrt(0.5)  # of the folds' score beside the holdout's
+CAP = 3.0  # the folds' score counts up to here, in standard errors
 
-MOST = 20_000
-"""Rows on which recipes are compared, evenly taken."""
+MOST = 20_000  # rows on which recipes are compared, evenly taken
 
 
 @dataclass(frozen=True)

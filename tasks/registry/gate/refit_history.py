@@ -29,8 +29,7 @@ from tasks.base.training_records import GateEvidence, RefitGain, Verdict
 from tasks.base.utc_times import as_utc
 from tasks.metrics.random_effects import is_worse, random_effects, standard_error
 
-MOST = 12
-"""Earlier refits that count, the newest: a recipe's fitness may change."""
+MOST = 12  # earlier refits that count, the newest: a recipe's fitness may change
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from tasks.base.training_records import ModelVersion
 from tasks.registry.mlflow import limits, sqlite_database
 from tasks.registry.packaging.provenance import PROCESS_TAG
 
-PROMOTIONS = "promotions"
-"""Folder of the state folder with the journals of alias moves."""
+PROMOTIONS = "promotions"  # folder of the state folder with the journals of alias moves
 StoredChampions = dict[str, tuple[ModelVersion, str]]
 _DELETED = "Deleted_Internal"
 _WORKSPACE = "default"

@@ -35,8 +35,7 @@ from tasks.registry.signing import version_check, version_signature
 from tasks.registry.signing.version_check import local_folder
 from tasks.registry.signing.version_signature import SIGNATURE_TAG
 
-ROUNDING = 1e-6
-"""Of single precision: how many rows are predicted at once changes the last digits."""
+ROUNDING = 1e-6  # of single precision: how many rows are predicted at once changes the last digits
 
 
 class Versions(Catalog):

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "holdout.parquet"
-PLACE = "place"
-"""Place of a row in the training's snapshot."""
+PLACE = "place"  # place of a row in the training's snapshot
 DIGEST_TAG = "keepfit.holdout_digest"
 MOST_ROWS = 200_000
 OUT_OF_FOLD_FILE = "outoffold.parquet"

@@ -29,8 +29,7 @@ from tasks.monitoring.performance.expected_range import Measured, measure, plan_
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.metric_scales import Scale, place_on, scale_of
 
-ERROR = 0.05
-"""Scale of the half-Cauchy prior of an estimate's own error, in logits or logarithms."""
+ERROR = 0.05  # scale of the half-Cauchy prior of an estimate's own error, in logits or logarithms
 BELIEVED = log(10)
 """Logarithm of the odds, before any evidence, that estimates beat the metric of older rows.
 
