@@ -65,8 +65,7 @@ else:
     training_outcomes = Deferred("tasks.ledger.training_outcomes")
 
 _LEAST_FREE_BYTES = 200_000_000
-_LEAST_ADDRESSES = 800_000_000
-"""Bytes of address space; with 600 MB libraries wait for ever for what they are refused."""
+_LEAST_ADDRESSES = 800_000_000  # of address space; with less libraries may wait for ever
 
 
 def run_training(file: Path | None, *, fresh: bool = False, refit: bool = False) -> TrainingOutcome:

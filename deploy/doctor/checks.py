@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 Status = Literal["ok", "warning", "failed"]
 
 _PYTHON = ((3, 11), (3, 12))
-_SCHEDULER_PATIENCE = 30.0
-"""Seconds in which Prefect's server has scheduled what was deployed just now."""
+_SCHEDULER_PATIENCE = 30.0  # seconds in which Prefect has scheduled what was deployed just now
 _LEAST_FREE_BYTES = 200_000_000
 _LITTLE_FREE_BYTES = 2_000_000_000
 _SKEW_SECONDS = 5.0

@@ -39,8 +39,7 @@ from tasks.serving.current_champion import CurrentChampion
 logger = logging.getLogger(__name__)
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 1.0
-_SWITCH_SECONDS = 0.001
-"""Longest time for which a thread that loads a model may block the one that serves requests."""
+_SWITCH_SECONDS = 0.001  # longest that a thread that loads a model may block requests
 
 
 def serve(

@@ -29,8 +29,7 @@ from tasks.base.training_records import (
     Verdict,
 )
 
-ScoringScope = Literal["new", "all", "file"]
-"""Scope of a scoring: the source's new rows, all of them, or those of a named file."""
+ScoringScope = Literal["new", "all", "file"]  # the source's rows, or those of a file
 
 
 def _line_of_old(line: Any) -> Any:

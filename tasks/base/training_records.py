@@ -16,8 +16,7 @@ from tasks.base.utc_times import as_utc
 
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "identifier", "constant"]
 Task = Literal["binary", "multiclass", "regression", "ranking"]
-NUMBERS: frozenset[Task] = frozenset({"regression", "ranking"})
-"""Tasks whose target and predictions are numbers, not classes."""
+NUMBERS: frozenset[Task] = frozenset({"regression", "ranking"})  # the target is a number
 Severity = Literal["error", "warning"]
 
 RuleResult = CheckResult  # result of one rule of a contract
@@ -31,14 +30,11 @@ SCHEMA_TAG = "keepfit.schema"
 SCORE_TAG = "keepfit.score"
 PROMOTED_TAG = "keepfit.promoted_at"
 FAMILY_TAG = "keepfit.candidate"  # the candidate that a version is
-TRAINED_UNTIL_TAG = "keepfit.trained_until"
-"""Time of the newest row that a version was fitted on; ``included`` where that row was."""
-TRAINING_TAG = "keepfit.training"
-"""``refit`` or ``search``: how a version came to be; versions from before have none."""
+TRAINED_UNTIL_TAG = "keepfit.trained_until"  # newest row fitted on; `included` if it was
+TRAINING_TAG = "keepfit.training"  # `refit` or `search`; former versions have none
 RECIPE_OF_TAG = "keepfit.recipe_of"  # the version whose recipe a refit was fitted by
 MODEL_DIGEST_TAG = "keepfit.model_sha256"
-SNAPSHOT_TAG = "keepfit.snapshot_digest"
-"""SHA-256 of the snapshot file that a version was trained on."""
+SNAPSHOT_TAG = "keepfit.snapshot_digest"  # SHA-256 of the training's snapshot file
 
 
 class Record(BaseModel):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-FUTURE_TOLERANCE = timedelta(days=1)
-"""A time later than this from now is taken for a mistake; local times without a zone pass."""
+FUTURE_TOLERANCE = timedelta(days=1)  # beyond it a mistake; local times pass
 
 
 def latest_believed(now: datetime) -> datetime:

@@ -32,8 +32,7 @@ from tasks.registry.packaging.provenance import keepfit_version
 _MOST = {"decisions": 300, "monitored": 60, "scored": 40}
 _MOST_WINDOWS = 150
 MOST_TOGETHER = 24  # pipelines whose pictures one page holds
-_WRITTEN = ".written.json"
-"""Digests of the contents of single pipelines' pages; hidden files are not served."""
+_WRITTEN = ".written.json"  # digests of single pipelines' pages; hidden files are not served
 EVERY_SECONDS = 60.0  # period at which a running stack writes the page anew
 
 _GRACE = timedelta(minutes=15)

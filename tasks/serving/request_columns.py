@@ -24,8 +24,7 @@ from tasks.base.training_records import Kind
 from tasks.data.sources.frames import LostDigitsError, typed_frame
 from tasks.data.typing.storage import ColumnForm
 
-Cells = list[Any]
-"""Values of one column, None where there is none; times are microseconds since 1970 in UTC."""
+Cells = list[Any]  # of one column, None where there is none; times: us since 1970, UTC
 CellType = Literal["number", "truth", "time", "text", "any"]
 
 _MOST_READ_ALONE = 200

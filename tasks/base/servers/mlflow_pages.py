@@ -10,8 +10,7 @@ from urllib.parse import quote
 from tasks.base.servers.stack_file import mlflow_server
 from tasks.base.training_records import Record
 
-VIEW = "keepfit"
-"""Key of the experiment's shared view: its candidates with their metrics as columns."""
+VIEW = "keepfit"  # key of the experiment's shared view: candidates, metrics as columns
 # Without it MLflow opens the pages for chat models, whatever the experiment's kind.
 _TRAINING = "workflowType=machine_learning"
 _DEFAULT = "http://127.0.0.1:5000"

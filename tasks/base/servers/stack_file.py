@@ -29,8 +29,7 @@ STOPPED = "stack.stopped"
 KEY = "stack.key"
 PROGRAMS = "stack.programs"
 USER = "keepfit"
-BEARER_VARIABLE = "KEEPFIT_SERVE_TOKEN"
-"""The variable that holds the bearer token of a prediction server."""
+BEARER_VARIABLE = "KEEPFIT_SERVE_TOKEN"  # the bearer token of a prediction server
 
 
 def prefect_is_named() -> bool:

@@ -16,8 +16,7 @@ from tasks.base.training_records import Schema
 from tasks.data.row_hashes import row_hashes
 from tasks.data.typing.distinct_values import texts_of
 
-_MOST_BYTES = 800
-"""PostgreSQL's indexes take no entry longer than a third of a page; longer keys are digested."""
+_MOST_BYTES = 800  # PostgreSQL indexes a third of a page; longer keys are digested
 _TO_ESCAPE = r'["\\\x00-\x1f]'
 
 

@@ -19,8 +19,7 @@ from tasks.base.runtime.libraries import scipy
 
 RARE = 5.0
 _EXACT_ROWS = 500
-_KS_MEAN = 0.8687
-"""Mean of Kolmogorov's distribution: of the distance times the root of n m / (n + m)."""
+_KS_MEAN = 0.8687  # Kolmogorov's mean: of the distance times the root of n m / (n + m)
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 

@@ -24,8 +24,7 @@ from tasks.metrics.scorer import sampled
 from tasks.monitoring.performance.gain_sequence import log_evidence
 from tasks.monitoring.performance.metric_scales import scale_of
 
-MATERIAL = 0.05
-"""Least change that matters, on the metric's own scale: a twentieth of the odds or of the error."""
+MATERIAL = 0.05  # least change that matters: a twentieth of the odds or of the error
 _REPLICATES = 1_000
 _OF_A_WINDOW = 200
 

@@ -49,8 +49,7 @@ from tasks.training.refit_candidacy import Candidacy
 from tasks.training.row_windows import training_snapshot
 from tasks.training.training_plan import prepare
 
-MOST_ROWS = 400_000
-"""Training rows of the fit at most, so that a pass over a huge table stays bounded."""
+MOST_ROWS = 400_000  # of the fit at most: a pass over a huge table stays bounded
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,7 @@ class Moved(Record):
     at: datetime | None = None
 
 
-Across = Callable[[str], AbstractContextManager[None]]
-"""Holds a lock that other hosts see too, by the model's name."""
+Across = Callable[[str], AbstractContextManager[None]]  # a lock of other hosts too
 
 
 @contextmanager

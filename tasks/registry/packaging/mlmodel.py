@@ -19,8 +19,7 @@ from tasks.data.typing.storage import ColumnForm
 from tasks.registry.packaging.model_folder import EXAMPLE_FILE, SERVING_FILE
 from tasks.registry.signing.version_check import MODEL_FILE
 
-LOADER = "tasks.registry.mlflow.serving"
-"""Stored with every version: the module must stay importable by this name."""
+LOADER = "tasks.registry.mlflow.serving"  # stored with every version: stays importable
 COLUMNS_FILE = "columns.json"
 METHOD = "predict_method"
 METHODS = ("predict", "predict_proba")

@@ -29,13 +29,11 @@ from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_o
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.distances import Floats
 
-SPARSE = 10.0
-"""A row is sparse where rows like it are so many times as frequent as in the reference."""
+SPARSE = 10.0  # sparse: rows like it are so many times as frequent as before
 _FOLDS = 3
 _PIECES = 12
 _ROUNDS = 30
-_SHARED = 1.35
-"""The folds' models share rows: so many times the deviation of independent ones, by simulation."""
+_SHARED = 1.35  # folds' models share rows: deviation over independence, by simulation
 _LEVELS = 62
 _COMMON = 10
 _NAMED = 0.05

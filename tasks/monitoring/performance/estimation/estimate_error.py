@@ -38,8 +38,7 @@ of probability, appendix B): parts of an unchanged reference favour either by ch
 """
 _REFITS = 20
 _FEWEST_PARTS, _MOST_PARTS = 6, 12
-_LEARNED_FIRST = 1 / 3
-"""Share of the reference that is learned from to see how estimates of the rest miss."""
+_LEARNED_FIRST = 1 / 3  # of the reference: to see how estimates of the rest miss
 _KEPT = 8
 
 
