@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -122,23 +123,24 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
+@dataclass(frozen=True)
 class _Trip:
     """A scratch pipeline on its way around the loop."""
 
-    def __init__(
-        self, client: SyncPrefectClient, pipeline: Pipeline, receiver: _Receiver, began: datetime
-    ) -> None:
-        self._client = client
-        self._pipeline = pipeline
-        self._name = pipeline.config.name
-        self._receiver = receiver
-        self._began = began
+    client: SyncPrefectClient
+    pipeline: Pipeline
+    receiver: _Receiver
+    began: datetime
+
+    @property
+    def name(self) -> str:
+        return self.pipeline.config.name
 
     def legs(self) -> Iterator[Leg]:
         """Go around; yield each leg when it is done, in time, else raise InfrastructureError."""
         trained = self._run("training", {})
         yield Leg(name="training", seconds=trained, what="the first champion")
-        window = write_drifted(self._pipeline.base, self._began, datetime.now(UTC))
+        window = write_drifted(self.pipeline.base, self.began, datetime.now(UTC))
         requested_at = datetime.now(UTC)
         self._run("monitoring", {"window": str(window)})
         alarm = self._decision(("alarmed",), since=requested_at)
@@ -157,12 +159,12 @@ class _Trip:
         """Run a deployment to its end; return the seconds that it took."""
         began = time.monotonic()
         deployment = self._await(
-            f"the deployment {flow}/{self._name}", lambda: self._deployment(flow)
+            f"the deployment {flow}/{self.name}", lambda: self._deployment(flow)
         )
-        run = self._client.create_flow_run_from_deployment(deployment, parameters=parameters)
+        run = self.client.create_flow_run_from_deployment(deployment, parameters=parameters)
 
         def ended() -> FlowRun | None:
-            now = self._client.read_flow_run(run.id)
+            now = self.client.read_flow_run(run.id)
             return now if now.state is not None and now.state.is_final() else None
 
         done = self._await(f"the end of the {flow} run", ended)
@@ -172,10 +174,10 @@ class _Trip:
         return time.monotonic() - began
 
     def _deployment(self, flow: str) -> UUID | None:
-        if not standing_automations(self._client, self._name):
+        if not standing_automations(self.client, self.name):
             return None
         try:
-            return self._client.read_deployment_by_name(f"{flow}/{self._name}").id
+            return self.client.read_deployment_by_name(f"{flow}/{self.name}").id
         except prefect_errors.ObjectNotFound:
             return None
 
@@ -183,16 +185,16 @@ class _Trip:
         self, kinds: tuple[str, ...], since: datetime, correlation: str | None = None
     ) -> Decision:
         def found() -> Decision | None:
-            kept = ledger_of(self._pipeline).decisions(
-                self._name, kinds=kinds, correlation=correlation, since=since
+            kept = ledger_of(self.pipeline).decisions(
+                self.name, kinds=kinds, correlation=correlation, since=since
             )
             return kept[-1] if kept else None
 
         return self._await(f"a decision ({' or '.join(kinds)})", found)
 
     def _event(self, correlation: str) -> datetime | None:
-        wanted = {"event": {"name": [ALARM]}, "resource": {"id": [resource_of(self._name)]}}
-        answer = self._client.request("POST", "/events/filter", json={"filter": wanted}).json()
+        wanted = {"event": {"name": [ALARM]}, "resource": {"id": [resource_of(self.name)]}}
+        answer = self.client.request("POST", "/events/filter", json={"filter": wanted}).json()
         for event in answer.get("events", []):
             if event["resource"].get("keepfit.correlation") == correlation:
                 return datetime.fromisoformat(event["received"])
@@ -200,11 +202,11 @@ class _Trip:
 
     def _started(self, correlation: str) -> FlowRun | None:
         deployment = self._deployment("training")
-        run = run_caused_by(self._client, deployment, correlation) if deployment else None
+        run = run_caused_by(self.client, deployment, correlation) if deployment else None
         return run if run is not None and run.start_time is not None else None
 
     def _told(self, since: datetime) -> datetime | None:
-        return next((moment for moment in self._receiver.told if moment >= since), None)
+        return next((moment for moment in self.receiver.told if moment >= since), None)
 
     def _await(self, what: str, look: Callable[[], _Seen | None]) -> _Seen:
         deadline = time.monotonic() + _PATIENCE

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.child_processes import end, launch
@@ -16,23 +17,17 @@ _EVERY = 86_400.0
 _AT_MOST = 3_600.0
 
 
+@dataclass
 class Housekeeping:
     """Starts the retention of the pipelines' state once a day; `say` receives sentences."""
 
-    def __init__(
-        self,
-        state: Path,
-        files: Sequence[str],
-        environ: Mapping[str, str],
-        say: Callable[[str], None],
-    ) -> None:
-        self._state = state
-        self._files = tuple(files)
-        self._environ = environ
-        self._say = say
-        self._due = time.monotonic() + _FIRST_AFTER
-        self._began = 0.0
-        self._process: subprocess.Popen[bytes] | None = None
+    state: Path
+    files: Sequence[str]
+    environ: Mapping[str, str]
+    say: Callable[[str], None]
+    _due: float = field(default_factory=lambda: time.monotonic() + _FIRST_AFTER)
+    _began: float = 0.0
+    _process: subprocess.Popen[bytes] | None = None
 
     def look(self) -> set[int]:
         """Start or collect the process by the clock; return the running one."""
@@ -51,9 +46,9 @@ class Housekeeping:
     def _begin(self) -> None:
         self._began = time.monotonic()
         self._due = self._began + _EVERY
-        command = module_command("deploy.retention.state_folder", str(os.getpid()), *self._files)
-        log = self._state / "logs" / "retention.log"
-        self._process = launch(command, self._environ, log, self._state)
+        command = module_command("deploy.retention.state_folder", str(os.getpid()), *self.files)
+        log = self.state / "logs" / "retention.log"
+        self._process = launch(command, self.environ, log, self.state)
 
     def _collect(self) -> None:
         if self._process is None:
@@ -63,5 +58,5 @@ class Housekeeping:
                 end(self._process, 0.0)
             return
         if self._process.returncode:
-            self._say(f"retention ended with status {self._process.returncode}; see its log")
+            self.say(f"retention ended with status {self._process.returncode}; see its log")
         self._process = None

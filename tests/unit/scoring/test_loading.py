@@ -20,8 +20,7 @@ def test_rows_that_are_read_once_more_are_not_announced_as_to_be_scored(
     scope: Any, reported: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = Snapshot(path="", digest="", rows=337, kinds={})
-    for name in ("ledger_of", "scored_since"):
-        monkeypatch.setattr(load, name, lambda *_: None)
+    monkeypatch.setattr(load, "scored_since", lambda *_: None)
     monkeypatch.setattr(load, "scoring_snapshot", lambda *_, **__: snapshot)
     steps: list[str] = []
     monkeypatch.setattr(load, "report", lambda step: steps.append(step.text))
