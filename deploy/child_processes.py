@@ -148,14 +148,3 @@ def activity(pid: int, log: Path) -> Activity | None:
     except (psutil.Error, OSError):
         return None
     return Activity(time.monotonic(), times.user + times.system, waits, written)
-
-
-def memory(pid: int) -> int:
-    """Return the memory of a process and all below it, bytes, shared pages counted once."""
-    total = 0
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                total += int(one.memory_full_info().pss)
-    return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.base.errors import ContractError
@@ -19,11 +18,9 @@ from tasks.registry.open_pipeline import OpenPipeline
 
 
 @task(name="send alert")
-def tell_people(
-    pipeline: Pipeline, decision: Decision, follow: Sequence[Decision] = ()
-) -> Delivery | None:
+def tell_people(pipeline: Pipeline, decision: Decision) -> Delivery | None:
     """Send a decision to the pipeline's alert channels, at most once; never fails."""
-    delivery = tell(pipeline, decision, follow=tuple(follow))
+    delivery = tell(pipeline, decision)
     if delivery is not None and delivery.sent + delivery.failed:
         channels = delivery.sent + delivery.failed
         report(Step("alert", f"{decision.kind}: sent to {delivery.sent} of {channels} channels"))
@@ -39,15 +36,14 @@ def note_failure(
 
 
 @task(name="send alerts of a run")
-def tell_decided(pipeline: OpenPipeline, correlation: str) -> int:
-    """Report the decisions under one correlation, each once; return how many."""
+def tell_decided(pipeline: OpenPipeline, correlation: str) -> None:
+    """Report the decisions under one correlation, each once."""
     sent = 0
     for decision in to_tell(pipeline, correlation):
         delivery = tell(pipeline, decision)
         sent += bool(delivery and delivery.sent)
     if sent:
         report(Step("alert", f"{sent} sent"))
-    return sent
 
 
 @task(name="note stop")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from unittest.mock import patch
+from uuid import uuid4
 
 from pydantic import JsonValue
 
@@ -22,6 +24,9 @@ from tasks.base.monitoring_records import (
 )
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.training_records import GateEvidence, MetricValue, Verdict
+from tasks.history import evidence
+
+T = TypeVar("T")
 
 START = datetime(2013, 3, 4, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -422,11 +427,25 @@ def demand() -> tuple[Decision, ...]:
     return tuple(loop.decisions)
 
 
+def reading(listed: Listed, function: Callable[..., T], *given: Any, **how: Any) -> T:
+    """Return what `function` gives where every ledger holds the decisions of `listed`."""
+    with (
+        patch.object(evidence, "accounts_of", lambda _: listed),
+        patch.object(evidence, "each_accounts", lambda all_of: [(listed, tuple(all_of))]),
+    ):
+        return function(*given, **how)
+
+
 class Listed:
     """Decisions in memory, asked as the ledger is."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         self._all = tuple(decisions)
+        self._mark = str(uuid4())
+
+    def change_marks(self) -> Callable[[str], str]:
+        """Return marks that no other history has."""
+        return lambda _: self._mark
 
     def answered_at(self, pipeline: str) -> datetime | None:  # noqa: ARG002
         return None

@@ -274,7 +274,6 @@ class Replay:
             windows=state.flags,
             last_training=state.last_training,
             new_rows=self.history.place(now) - seen,
-            running=False,
             handled=handled,
             answered_until=state.seen,
         )

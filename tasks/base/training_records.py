@@ -147,8 +147,7 @@ class Prepared(Record):
     roles: Schema  # which column plays which part
     split: Split
     metric: str
-    key: str  # key, fit_key: digests of all that decides the training, and its fits
-    fit_key: str
+    key: str  # digest of all that decides the training
     folder: str  # where the fits are kept
     refit: bool  # whether a promoted challenger is fitted once more on the whole window
     mode: TrainingMode = TrainingMode()  # whether it searches, or fits a version's recipe

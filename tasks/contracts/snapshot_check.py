@@ -7,7 +7,7 @@ import json
 import logging
 import subprocess
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,6 @@ def check_snapshot(
     contract: Contract,
     folder: Path,
     *,
-    kinds: Mapping[str, str] | None = None,
     aside: Collection[str] = (),
     title: str = "",
     late: LateLabels | None = None,
@@ -82,7 +81,7 @@ def check_snapshot(
             "snapshot": snapshot.path,
             "rows": snapshot.rows,
             "contract": contract.to_dict(),
-            "kinds": dict(kinds or snapshot.kinds),
+            "kinds": dict(snapshot.kinds),
             "aside": [column for column in snapshot.kinds if column in aside],
             "page": str(page),
             "title": title,

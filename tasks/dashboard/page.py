@@ -23,7 +23,7 @@ from tasks.dashboard import charts
 from tasks.dashboard.page_environment import page_script, render, script_source
 from tasks.history import evidence, links
 from tasks.history.entries import Entry, chains, entry, linked
-from tasks.history.evidence import MOVES, Accounts
+from tasks.history.evidence import MOVES
 from tasks.history.overview import PipelineHealth, overview
 from tasks.history.series import Point, marks, points
 from tasks.registry.packaging.provenance import keepfit_version
@@ -93,16 +93,15 @@ def write_dashboard(
     *,
     sizes: Mapping[str, int] | None = None,
     now: datetime | None = None,
-    accounts: Accounts | None = None,
 ) -> Path:
     """Write the page of `pipelines` to `target`, whole or not at all, and return its path."""
     # Of many pipelines each gets a page of its own beside it, which is written when it has changed.
-    # `sizes` are stores' bytes; `accounts` stands for every pipeline's ledger.
+    # `sizes` are stores' bytes.
     moment = now or datetime.now(UTC)
-    healths = overview(pipelines, sizes=sizes, now=moment, accounts=accounts)
-    write_whole(target, _html(pipelines, healths, target, moment, accounts))
+    healths = overview(pipelines, sizes=sizes, now=moment)
+    write_whole(target, _html(pipelines, healths, target, moment))
     if len(pipelines) > MOST_TOGETHER:
-        _write_own(pipelines, healths, target.parent, moment, accounts)
+        _write_own(pipelines, healths, target.parent, moment)
     return target
 
 
@@ -111,7 +110,6 @@ def _html(
     healths: Sequence[PipelineHealth],
     target: Path,
     moment: datetime,
-    accounts: Accounts | None,
     *,
     own: bool = False,
 ) -> str:
@@ -119,7 +117,7 @@ def _html(
     folder = target.parent.absolute()
     together = len(pipelines) <= MOST_TOGETHER
     panels = [
-        _panel(place, pipeline, health, accounts, folder, pictured=together)
+        _panel(place, pipeline, health, folder, pictured=together)
         for place, (pipeline, health) in enumerate(zip(pipelines, healths, strict=True))
     ]
     stack = running_stack(pipelines[0].state) if pipelines else None
@@ -128,7 +126,7 @@ def _html(
         panels=panels,
         together=together,
         own=own,
-        timeline=_timeline(pipelines, accounts, folder),
+        timeline=_timeline(pipelines, folder),
         written=moment,
         due=None if own else _due(healths, moment, running=stack is not None),
         script=Markup(page_script()),  # noqa: S704 - a file of this house
@@ -146,7 +144,6 @@ def _write_own(
     healths: Sequence[PipelineHealth],
     folder: Path,
     moment: datetime,
-    accounts: Accounts | None,
 ) -> None:
     """Write the pages of those pipelines whose content changed."""
     known = folder / _WRITTEN
@@ -161,7 +158,7 @@ def _write_own(
         written[name] = digest_of_bytes(f"{_version()} {content}".encode())
         target = folder / f"pipeline-{name}.html"
         if before.get(name) != written[name] or not target.exists():
-            write_whole(target, _html([pipeline], [health], target, moment, accounts, own=True))
+            write_whole(target, _html([pipeline], [health], target, moment, own=True))
     if written != before:
         write_whole(known, json.dumps(written))
 
@@ -189,13 +186,12 @@ def _panel(
     place: int,
     pipeline: Pipeline,
     health: PipelineHealth,
-    accounts: Accounts | None,
     folder: Path,
     *,
     pictured: bool,
 ) -> Panel:
     name = pipeline.config.name
-    ledger = (accounts or evidence.accounts_of(pipeline)) if pictured else evidence.NoAccounts()
+    ledger = evidence.accounts_of(pipeline) if pictured else evidence.NoAccounts()
     looked = ledger.decisions(name, kinds=("monitored", "stopped"), most=_MOST_WINDOWS)
     moves = ledger.decisions(name, kinds=MOVES, most=_MOST_WINDOWS)
     shown = points(looked)
@@ -244,9 +240,9 @@ def _commands(pipeline: Pipeline, health: PipelineHealth) -> tuple[tuple[str, st
     return tuple(found)
 
 
-def _timeline(pipelines: Sequence[Pipeline], accounts: Accounts | None, folder: Path) -> Timeline:
+def _timeline(pipelines: Sequence[Pipeline], folder: Path) -> Timeline:
     places = {pipeline.config.name: place for place, pipeline in enumerate(pipelines)}
-    ledgers = [(accounts, tuple(pipelines))] if accounts else evidence.each_accounts(pipelines)
+    ledgers = evidence.each_accounts(pipelines)
     notable = [kind for kind in KINDS if kind not in _ROUTINE]
     sorts: dict[str, list[DecisionKind]] = {
         "decisions": notable,

@@ -56,14 +56,12 @@ class Scale:
         return self.bottom + share * (self.top - self.bottom)
 
 
-def fitted(values: Sequence[float], bottom: float, top: float, *, zero: bool = False) -> Scale:
+def fitted(values: Sequence[float], bottom: float, top: float) -> Scale:
     """Return a scale that holds the finite ones of `values` with some room."""
     known = [v for v in values if isfinite(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    if zero:
-        low = min(0.0, low)
     room = 0.08 * (high - low) or 0.05 * abs(high) or 0.5
-    return Scale(low if zero and low == 0.0 else low - room, high + room, bottom, top)
+    return Scale(low - room, high + room, bottom, top)
 
 
 def ticks(scale: Scale, most: int = 4) -> tuple[float, ...]:

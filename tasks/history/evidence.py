@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
-from datetime import datetime
+from collections.abc import Iterable
 from math import isfinite
-from typing import Protocol
 
 from tasks.base.monitoring_records import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline
@@ -23,25 +21,6 @@ _ENDS: dict[DecisionKind, str] = {
 }
 
 
-class Accounts(Protocol):
-    """The part of the ledger that this package reads."""
-
-    def decisions(
-        self,
-        pipeline: str | Collection[str] | None = None,
-        *,
-        kinds: Collection[str] = (),
-        correlation: str | None = None,
-        version: str | None = None,
-        since: datetime | None = None,
-        most: int | None = None,
-    ) -> tuple[Decision, ...]:
-        """Return decisions, newest first."""
-
-    def answered_at(self, pipeline: str) -> datetime | None:
-        """Return when rows were last predicted over HTTP."""
-
-
 class NoAccounts:
     """A ledger in which nothing was written yet."""
 
@@ -51,6 +30,9 @@ class NoAccounts:
 
     def answered_at(self, *_: object) -> None:
         """Return no time."""
+
+
+Accounts = Ledger | NoAccounts
 
 
 def accounts_of(pipeline: Pipeline) -> Accounts:

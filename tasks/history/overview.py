@@ -87,14 +87,13 @@ def overview(
     sizes: Mapping[str, int] | None = None,
     champions: Mapping[str, ModelVersion | None] | None = None,
     now: datetime | None = None,
-    accounts: Accounts | None = None,
 ) -> tuple[PipelineHealth, ...]:
     """Return the health of each pipeline; `sizes` are its stores' bytes."""
-    # `champions` holds what was read of the registry already; `accounts` stands for all ledgers.
+    # `champions` holds what was read of the registry already.
     if not pipelines:
         return ()
     moment, state = now or datetime.now(UTC), pipelines[0].state
-    shared = [] if accounts else evidence.each_accounts(pipelines)
+    shared = evidence.each_accounts(pipelines)
     ledgers: dict[str, tuple[Accounts, str]] = {}
     for ledger, of in shared:
         mark_of = ledger.change_marks()
@@ -109,7 +108,7 @@ def overview(
             if champions and name in champions
             else _ask(pipeline, stored)
         )
-        given = ledgers.get(name, (accounts or evidence.NoAccounts(), ""))
+        given = ledgers.get(name, (evidence.NoAccounts(), ""))
         found[name] = _kept_or_made(pipeline, *given, answer, kept.get(name), moment)
     now_kept = {name: one for name, (one, _) in found.items()}
     if shared and now_kept != kept:

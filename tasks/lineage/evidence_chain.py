@@ -34,13 +34,10 @@ class Chain(Record):
         return self.model_dump(mode="json")
 
 
-def explain_version(
-    pipeline: Pipeline, version: str | None, *, accounts: Accounts | None = None
-) -> Chain:
+def explain_version(pipeline: Pipeline, version: str | None) -> Chain:
     """Return the chain of evidence of `version`, leading `v` or not, or of the champion."""
-    # `accounts` stands for the pipeline's ledger. Raises UsageError, naming the known ones, when
-    # there is no such version; ModelRefusedError when it is not what was signed.
-    ledger = accounts or evidence.accounts_of(pipeline)
+    # Raises UsageError when there is no such version; ModelRefusedError when it is not as signed.
+    ledger = evidence.accounts_of(pipeline)
     outcomes = last_outcomes(pipeline.work, most=10_000)
     number = None if version is None else version.strip().removeprefix("v")
     versions, aliased, silent, answered = _registry(pipeline, number)

@@ -72,8 +72,6 @@ def answer(
         windows=flags,
         last_training=last,
         new_rows=_new_rows(pipeline, earlier, champion),
-        # The caller holds the flight, or only asks whether to request.
-        running=False,
         handled=handled,
         answered_until=seen_until(earlier),
     )
@@ -146,7 +144,7 @@ def seen_until(earlier: Sequence[Decision]) -> datetime | None:
 
 def record_skip(
     pipeline: OpenPipeline, cause: Cause, decision: PolicyDecision, now: datetime
-) -> Decision:
+) -> None:
     """Record that a requested training was not done."""
     name = pipeline.config.name
     parts = (name, "skipped", cause.key or cause.correlation, decision.withheld)
@@ -161,4 +159,3 @@ def record_skip(
         evidence={"withheld": decision.withheld, "cause": cause.model_dump(mode="json")},
     )
     pipeline.ledger.record(skipped)
-    return skipped

@@ -71,14 +71,13 @@ def decide(
     windows: Sequence[WindowFlag],
     last_training: datetime | None,
     new_rows: int | None,
-    running: bool,
     handled: bool,
     answered_until: datetime | None = None,
 ) -> PolicyDecision:
     """Return whether to train now, and why.
 
-    ``manual`` trains unless a training runs. ``schedule`` trains where `retrain_on` names it,
-    whatever the cooldown; a duplicate, a running training and too few new rows withhold it.
+    ``manual`` trains. ``schedule`` trains where `retrain_on` names it,
+    whatever the cooldown; a duplicate and too few new rows withhold it.
     ``alarm``, which a monitoring pass also decides before it requests a training, trains when
     enough of the last windows call for it and nothing of the above nor the cooldown withholds it.
     ``probe`` never trains.
@@ -107,8 +106,6 @@ def decide(
         is long; so it holds training back for at most twice the cooldown.
     new_rows
         Rows newer than the last training's; None where it is unknown, which withholds nothing.
-    running
-        Whether a training of this pipeline is running.
     handled
         Whether this cause's key has been acted on already.
     answered_until
@@ -121,7 +118,7 @@ def decide(
     >>> drifted = WindowFlag(window=None, drifted=True)
     >>> decide(
     ...     PolicyConfig(), cause="alarm", now=datetime(2026, 3, 1), windows=[drifted, drifted],
-    ...     last_training=None, new_rows=None, running=False, handled=False,
+    ...     last_training=None, new_rows=None, handled=False,
     ... ).sentence
     'Trains: harmful drift in 2 of the last 2 windows.'
     """
@@ -133,8 +130,6 @@ def decide(
     wanted = _wanted(config, cause, windows)
     if wanted.withheld:
         return wanted
-    if running:
-        return _held(wanted, "running", "a training of this pipeline is running.")
     if cause == "alarm":
         waiting = _cooling(config, moment, last, wanted) or _covered(
             config, windows, answered_until, wanted
@@ -334,5 +329,5 @@ def _held(wanted: PolicyDecision, word: str, text: str) -> PolicyDecision:
 
 def _withheld(word: str, text: str, reasons: tuple[str, ...]) -> PolicyDecision:
     """Return a decision not to train; it waits where time or rows may change that."""
-    verb = "Waits" if word in ("cooldown", "persistence", "rows", "running") else "Does not train"
+    verb = "Waits" if word in ("cooldown", "persistence", "rows") else "Does not train"
     return PolicyDecision(retrain=False, reasons=reasons, withheld=word, sentence=f"{verb}: {text}")

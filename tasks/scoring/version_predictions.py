@@ -44,13 +44,8 @@ def load_version(pipeline: OpenPipeline, version: ModelVersion) -> Any:
     return pipeline.store.load(version, OwnCode.of(pipeline.config.hooks, pipeline.base))
 
 
-def predictions_of(
-    pipeline: OpenPipeline,
-    snapshot: Snapshot,
-    version: ModelVersion,
-    known: Mapping[str, Collection[str]] | None = None,
-) -> Predicted:
-    """Return the predictions of `version` for every row; levels not `known` are counted."""
+def predictions_of(pipeline: OpenPipeline, snapshot: Snapshot, version: ModelVersion) -> Predicted:
+    """Return the predictions of `version` for every row."""
     require_hooks(pipeline.config, pipeline.base, version)
     roles = version.roles
     columns = [c for c in scored_columns(roles) if c in snapshot.kinds]
@@ -62,7 +57,6 @@ def predictions_of(
         version=version,
         run_id=version.run_id,
         batch=snapshot.digest,
-        known=known,
         places=places_of(snapshot),
     )
     return Predicted(predictions, counts, frame)

@@ -72,7 +72,6 @@ def prepare(
         roles=schema,
         split=split,
         metric=metric,
-        fit_key=fits,
         key=training_key(pipeline, snapshot, contract_digest(pipeline), mode),
         folder=str(folder),
         refit=_refit(pipeline),

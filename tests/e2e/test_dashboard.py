@@ -15,7 +15,7 @@ import pytest
 from tasks.base.monitoring_records import Decision
 from tasks.dashboard.page import write_dashboard
 from tasks.dashboard.window_page import window_html
-from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline
+from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline, reading
 from tests.unit.dashboard.pages import PAYLOADS
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def written(folder: Path, decisions: Sequence[Decision], *names: str) -> Path:
     made = [pipeline(folder, name) for name in names or ("flights", "demand")]
     target = state / "dashboard" / "index.html"
     sizes = {"ledger": 3_400_000, "MLflow": 18_000_000}
-    return write_dashboard(made, target, now=NOW, accounts=Listed(decisions), sizes=sizes)
+    return reading(Listed(decisions), write_dashboard, made, target, now=NOW, sizes=sizes)
 
 
 class Visit:
@@ -201,7 +201,7 @@ def test_fifty_payloads_run_nothing_and_fetch_nothing(tmp_path: Path, browser: B
         ]
         made = [pipeline(tmp_path, name) for name in payloads]
         dashboard = tmp_path / "dashboard.html"
-        write_dashboard(made, dashboard, now=NOW, accounts=Listed(spoilt))
+        reading(Listed(spoilt), write_dashboard, made, dashboard, now=NOW)
         look(visit, dashboard, "keepfit: 10 pipelines", str(payloads))
     for payload in PAYLOADS:
         window = tmp_path / "window.html"

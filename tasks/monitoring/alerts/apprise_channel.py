@@ -100,13 +100,6 @@ def unknown_channels(urls: Sequence[str]) -> tuple[int, ...]:
         return tuple(i for i, url in enumerate(urls, 1) if _plugin(url) is None)
 
 
-def schemes() -> frozenset[str]:
-    """Return the schemes of the addresses that Apprise can send to, such as ``slack``."""
-    with warnings.catch_warnings():  # it imports what Python means to remove
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return frozenset(apprise.NotificationManager().schemas())
-
-
 class _Channel:
     """One address while a message goes there."""
 

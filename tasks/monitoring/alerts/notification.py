@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.base.monitoring_records import Decision, decision_id
@@ -20,23 +19,17 @@ _WINDOWS_BACK = 30
 _PATIENCE = 20.0  # seconds for a locked ledger; then the alert is sent without it
 
 
-def tell(
-    pipeline: Pipeline,
-    decision: Decision,
-    *,
-    follow: Sequence[Decision] = (),
-    timeout: float = 10.0,
-) -> Delivery | None:
+def tell(pipeline: Pipeline, decision: Decision, *, timeout: float = 10.0) -> Delivery | None:
     """Send `decision` at most once, even if other processes try to; never raises."""
-    # The delivery is recorded as `alerted` or `unheard`. Decisions that `follow` go with it and may
-    # not stand in the ledger yet. None where the file names no channel, or such decisions are not
-    # reported. Nothing sent and nothing failed: it was reported before.
+    # The delivery is recorded as `alerted` or `unheard`. None where the file names no channel, or
+    # such decisions are not reported. Nothing sent and nothing failed: it was reported before.
     urls = [url for s in pipeline.config.alerts if (url := s.get_secret_value().strip())]
     if not urls:
         return None
     secrets = tuple(secrets_of(pipeline))
-    related = (*follow, *_related(pipeline, decision))
-    message = message_of(decision, related, file=str(pipeline.path), secrets=secrets)
+    message = message_of(
+        decision, _related(pipeline, decision), file=str(pipeline.path), secrets=secrets
+    )
     if message is None:
         return None
     if not _claimed(pipeline, decision):

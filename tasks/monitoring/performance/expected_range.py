@@ -94,7 +94,6 @@ def measure(
     *,
     seed: int = 0,
     replicates: int = _REPLICATES,
-    confidence: float = 0.95,
 ) -> Measured | None:
     """Return the metric of labelled predictions; None where undefined, or EvidenceError."""
     if not answers.rows or (roles.classes and len(np.unique(answers.truth)) < 2):
@@ -108,7 +107,7 @@ def measure(
         return Measured(value, float("nan"), MetricValue(value=value))
     # With few units a bootstrap draws too narrow (Hesterberg 2015, section 3.2).
     spread = float(finite.std(ddof=1)) * sqrt(plan.n_units / (plan.n_units - 1))
-    ends = interval(drawn, confidence, plan.n_units)
+    ends = interval(drawn, 0.95, plan.n_units)
     if ends is None or ends[0] == ends[1]:
         return Measured(value, spread, MetricValue(value=value))
     stated = MetricValue(value=value, low=min(ends[0], value), high=max(ends[1], value))

@@ -12,7 +12,7 @@ from tasks.base.monitoring_records import Decision
 from tasks.dashboard.page import MOST_TOGETHER, write_dashboard
 from tasks.dashboard.page_environment import page_script, script_source
 from tasks.ledger.ledger import ledger_of
-from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline
+from tests.histories import WEEK, Listed, demand, flights, hostile, pipeline, reading
 from tests.unit.dashboard.pages import PAYLOADS, Page
 
 NOW = flights()[-1].at + timedelta(hours=5)
@@ -23,7 +23,7 @@ def html_of(
 ) -> str:
     made = [pipeline(folder, name) for name in names]
     target = folder / ".keepfit" / "dashboard" / "index.html"
-    written = write_dashboard(made, target, now=NOW, accounts=Listed(decisions))
+    written = reading(Listed(decisions), write_dashboard, made, target, now=NOW)
     return written.read_text(encoding="utf-8")
 
 
@@ -170,7 +170,7 @@ def test_of_many_pipelines_each_has_a_page_that_is_written_when_it_has_changed(
 
     def written(told: Sequence[Decision]) -> set[str]:
         before = {path: path.stat().st_ino for path in target.parent.glob("pipeline-*.html")}
-        write_dashboard(made, target, now=NOW, accounts=Listed(told))
+        reading(Listed(told), write_dashboard, made, target, now=NOW)
         found = target.parent.glob("pipeline-*.html")
         return {path.name for path in found if before.get(path) != path.stat().st_ino}
 
@@ -190,7 +190,7 @@ def test_a_secret_that_reached_the_ledger_does_not_reach_the_page(tmp_path: Path
     made = replace(pipeline(tmp_path), secrets=(secret,))
     told = [d.model_copy(update={"sentence": f"at {secret}"}) for d in flights()]
 
-    page = write_dashboard([made], tmp_path / "index.html", now=NOW, accounts=Listed(told))
+    page = reading(Listed(told), write_dashboard, [made], tmp_path / "index.html", now=NOW)
 
     assert "canary" not in page.read_text(encoding="utf-8")
 
@@ -206,5 +206,5 @@ def test_it_is_written_whole_from_real_ledgers(tmp_path: Path) -> None:
 
     html = target.read_text(encoding="utf-8")
     assert [p.name for p in target.parent.glob("[!.]*")] == ["index.html"]
-    write_dashboard(made, target, now=NOW, accounts=Listed(decisions))
+    reading(Listed(decisions), write_dashboard, made, target, now=NOW)
     assert html == target.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from tasks.base.training_records import ModelVersion
 from tasks.history.overview import PipelineHealth, overview
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.alias.journal import Intent, close_journal, journal_file
-from tests.histories import Listed, demand, flights, pipeline
+from tests.histories import Listed, demand, flights, pipeline, reading
 
 QUIET = "schedules: {}\n"
 
@@ -20,7 +20,7 @@ QUIET = "schedules: {}\n"
 def health(folder: Path, decisions: tuple[Decision, ...], **how: Any) -> PipelineHealth:
     name = decisions[0].pipeline if decisions else "flights"
     how.setdefault("now", decisions[-1].at + timedelta(hours=5) if decisions else None)
-    return overview([pipeline(folder, name)], accounts=Listed(decisions), **how)[0]
+    return reading(Listed(decisions), overview, [pipeline(folder, name)], **how)[0]
 
 
 def until(decisions: tuple[Decision, ...], kind: str, count: int = 1) -> tuple[Decision, ...]:
@@ -210,11 +210,11 @@ def test_without_schedules_two_unwatched_windows_are_stale(tmp_path: Path) -> No
     decisions = flights()
     for days, word in ((13, "healthy"), (15, "stale")):
         now = decisions[-1].at + timedelta(days=days)
-        assert overview([bare], accounts=Listed(decisions), now=now)[0].health == word
+        assert reading(Listed(decisions), overview, [bare], now=now)[0].health == word
 
 
 def test_a_pipeline_without_any_record_says_what_to_run(tmp_path: Path) -> None:
-    found = health(tmp_path, ())
+    (found,) = overview([pipeline(tmp_path)])
 
     assert (found.health, found.champion) == ("no champion", None)
     assert found.next_command.startswith("keepfit run ")
@@ -292,4 +292,4 @@ def test_it_reads_a_real_ledger(tmp_path: Path) -> None:
         assert ledger.record(decision)
 
     now = decisions[-1].at + timedelta(hours=5)
-    assert overview([made], now=now) == overview([made], accounts=Listed(decisions), now=now)
+    assert reading(Listed(decisions), overview, [made], now=now) == overview([made], now=now)

@@ -12,11 +12,11 @@ from tasks.base.training_records import LeaderboardRow, MetricValue, ModelVersio
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import save_outcome
 from tasks.lineage.evidence_chain import Chain, explain_version
-from tests.histories import History, Listed, flights, pipeline
+from tests.histories import History, Listed, flights, pipeline, reading
 
 
 def explained(folder: Path, version: str | None) -> Chain:
-    return explain_version(pipeline(folder), version, accounts=Listed(flights()))
+    return reading(Listed(flights()), explain_version, pipeline(folder), version)
 
 
 def whats(chain: Chain) -> list[str]:
@@ -166,7 +166,7 @@ def test_evidence_of_another_shape_is_left_out_and_never_fails(tmp_path: Path) -
         for k, d in enumerate(flights())
     ]  # fmt: skip
 
-    chain = explain_version(pipeline(tmp_path), "2", accounts=Listed(odd))
+    chain = reading(Listed(odd), explain_version, pipeline(tmp_path), "2")
 
     assert "The gate's numbers are not recorded." in chain.missing
 
@@ -180,7 +180,7 @@ def test_a_number_that_was_given_twice_is_explained_by_its_newest_training(tmp_p
         }
     )  # fmt: skip
     accounts = Listed((*flights(), again))
-    chain = explain_version(pipeline(tmp_path, "flights"), "2", accounts=accounts)
+    chain = reading(accounts, explain_version, pipeline(tmp_path, "flights"), "2")
 
     assert chain.correlation == "anew"
     assert "promoted" not in whats(chain)

@@ -40,7 +40,6 @@ def decided(windows: Sequence[WindowFlag] | str = "ddd", **changes: Any) -> Poli
         "windows": flags(windows) if isinstance(windows, str) else windows,
         "last_training": None,
         "new_rows": None,
-        "running": False,
         "handled": False,
         **changes,
     }
@@ -247,7 +246,6 @@ def test_without_windows_in_time_every_flag_counts() -> None:
     ("changes", "withheld"),
     [
         ({"handled": True}, "duplicate"),
-        ({"running": True}, "running"),
         ({"new_rows": 99}, "rows"),
         ({"new_rows": 100}, ""),
         ({"new_rows": None}, ""),
@@ -272,12 +270,10 @@ def test_the_calendar_trains_only_where_the_policy_names_it() -> None:
     assert decision.withheld == "not asked"
 
 
-def test_by_hand_only_a_running_training_withholds() -> None:
+def test_by_hand_nothing_withholds() -> None:
     everything = {"handled": True, "new_rows": 0, "last_training": NOW}
     config = {"min_new_rows": 10, "retrain_on": ()}
     assert decided("...", cause="manual", config=config, **everything).retrain
-    busy = decided(cause="manual", running=True)
-    assert busy.withheld == "running"
 
 
 def test_a_probe_never_trains() -> None:
@@ -305,7 +301,6 @@ asked = st.fixed_dictionaries(
         "cause": st.sampled_from(["manual", "schedule", "alarm", "probe"]),
         "last_training": st.none() | moments,
         "new_rows": st.none() | st.integers(0, 200),
-        "running": st.booleans(),
         "handled": st.booleans(),
         "answered_until": st.none() | moments,
     }
@@ -366,7 +361,7 @@ def test_worse_windows_count_however_late_their_labels_come() -> None:
     flags = [WindowFlag(window=w, worse=n < 3, settled=n < 3) for n, w in enumerate(weeks)]
     asked: dict[str, Any] = {
         "cause": "alarm", "now": datetime(2026, 6, 1, tzinfo=UTC), "windows": flags,
-        "last_training": None, "new_rows": None, "running": False, "handled": False,
+        "last_training": None, "new_rows": None, "handled": False,
     }  # fmt: skip
 
     late = decide(PolicyConfig(persistence="2 of 3"), **asked)

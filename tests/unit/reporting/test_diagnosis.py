@@ -76,7 +76,7 @@ def _diagnosed(
     )
     results = fit_candidates(snapshot.path, split, schema, training, metric, tmp_path / "fits")
     prepared = Prepared(
-        roles=schema, split=split, metric=metric, key="k" * 16, fit_key="f", folder="", refit=False
+        roles=schema, split=split, metric=metric, key="k" * 16, folder="", refit=False
     )
     contract = ContractResult(
         passed=True, contract_digest="c", data_digest="d", rows=rows, rules=()

@@ -59,7 +59,6 @@ def estimate(
     covariates: Covariates | None = None,
     seed: int = 0,
     min_rows: int = 200,
-    confidence: float = 0.95,
 ) -> Estimate:
     """Return the metric to expect of `window`, whose labels are not looked at."""
     # `reference`: labelled predictions of the same version on rows it had not learned from,
@@ -95,7 +94,7 @@ def estimate(
         usual.value,
         float(np.hypot(np.hypot(chance, sampled), usual.spread)),
     )
-    stated, error = _stated(at_window, own, factor, confidence)
+    stated, error = _stated(at_window, own, factor)
     return Estimate(stated, spread, error, CAUTION, own.missed)
 
 
@@ -129,9 +128,7 @@ class _Both:
     usual_error: float
 
 
-def _stated(
-    both: _Both, own: OwnError, factor: float, confidence: float
-) -> tuple[MetricValue, float]:
+def _stated(both: _Both, own: OwnError, factor: float) -> tuple[MetricValue, float]:
     """Return the estimate with an interval for what comes true, and its own error."""
     # The interval averages over the window's expected metric and the reference's own.
     scale, share = own.scale, own.missed.share
@@ -143,8 +140,7 @@ def _stated(
         own.effects.around(places[0], noise[0]), own.constant.around(places[1], noise[1]), share
     )
     exact = mixed(own.effects.around(places[0], 0.0), own.constant.around(places[1], 0.0), share)
-    tails = (1 - confidence) / 2, (1 + confidence) / 2
-    low, high = (scale.back(drawn.quantile(tail, 0.0, factor)) for tail in tails)
+    low, high = (scale.back(drawn.quantile(tail, 0.0, factor)) for tail in (0.025, 0.975))
     value = both.expected
     ends = [scale.back(exact.quantile(tail, 0.0, factor)) for tail in (0.1585, 0.8415)]
     stated = MetricValue(value=value, low=min(low, value), high=max(high, value))

@@ -27,7 +27,7 @@ def curve(
     metric = "recall" if task == "binary" else "rmse"
     prepared = Prepared(
         roles=roles, split=split.model_copy(update={"group": group}), metric=metric, key="k",
-        fit_key="f", folder="", refit=False,
+        folder="", refit=False,
     )  # fmt: skip
     basis = Basis(
         snapshot=Snapshot(path=path, digest="d", rows=len(y), kinds={}),

@@ -11,7 +11,7 @@ from tasks.base.monitoring_records import Decision, DriftResult, Performance, Po
 from tasks.base.training_records import MetricValue
 from tasks.history.overview import overview
 from tasks.lineage.evidence_chain import explain_version
-from tests.histories import Listed, demand, flights, hostile, pipeline
+from tests.histories import Listed, demand, flights, hostile, pipeline, reading
 
 DECISIONS = (*flights(), *demand())
 NOW = flights()[-1].at + timedelta(hours=5)
@@ -49,7 +49,7 @@ def monitored(decision: Decision) -> MonitoringOutcome:
 
 
 def test_why_is_a_timeline_that_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    show_chain(explain_version(pipeline(tmp_path), "2", accounts=Listed(flights())))
+    show_chain(reading(Listed(flights()), explain_version, pipeline(tmp_path), "2"))
 
     printed = lines(capsys)
     assert printed[0] == "flights v2: the champion"
@@ -63,7 +63,7 @@ def test_status_says_how_each_pipeline_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = [pipeline(tmp_path, name) for name in ("flights", "demand", "churn")]
-    show_overview(overview(made, accounts=Listed(DECISIONS), now=NOW, sizes={"ledger": 2048}))
+    show_overview(reading(Listed(DECISIONS), overview, made, now=NOW, sizes={"ledger": 2048}))
 
     printed = "\n".join(lines(capsys))
     for said in ("flights  healthy", "demand  stale", "churn  no champion", "next 2013-07-23",
@@ -74,7 +74,7 @@ def test_status_says_how_each_pipeline_is(
 def test_what_runs_next_says_that_a_stack_must_run_where_none_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = overview([pipeline(tmp_path)], accounts=Listed(flights()), now=NOW)
+    found = reading(Listed(flights()), overview, [pipeline(tmp_path)], now=NOW)
     show_overview(found)
     without = "\n".join(lines(capsys))
     monkeypatch.setenv("PREFECT_API_URL", "http://h/api")
@@ -85,7 +85,7 @@ def test_what_runs_next_says_that_a_stack_must_run_where_none_does(
 
 
 def test_an_absent_estimate_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (found,) = overview([pipeline(tmp_path)], accounts=Listed(flights()), now=NOW)
+    (found,) = reading(Listed(flights()), overview, [pipeline(tmp_path)], now=NOW)
     assert found.performance is not None
     absent = found.performance.model_copy(
         update={"realised": None, "estimated": MetricValue(value=None), "sentence": "Too few rows."}
@@ -126,8 +126,8 @@ def test_a_move_by_hand_says_what_it_was(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_markup_in_names_is_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spoilt = [hostile(d, "[bold red]x[/bold red] [/]") for d in flights()]
-    show_chain(explain_version(pipeline(tmp_path), "2", accounts=Listed(spoilt)))
-    show_overview(overview([pipeline(tmp_path)], accounts=Listed(spoilt), now=NOW))
+    show_chain(reading(Listed(spoilt), explain_version, pipeline(tmp_path), "2"))
+    show_overview(reading(Listed(spoilt), overview, [pipeline(tmp_path)], now=NOW))
     show_monitoring(monitored(next(d for d in spoilt if d.kind == "monitored")))
 
     assert "[bold red]" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.monitoring.alerts.apprise_channel import Delivery, schemes, send
+from tasks.monitoring.alerts.apprise_channel import Delivery, send
 from tasks.monitoring.alerts.messages import Message
 from tests.ports import free_port
 from tests.receivers import http_receiver, mail_receiver
@@ -165,7 +165,3 @@ def _command(process: Path) -> str:
 
 def test_no_channel_is_nothing_to_do() -> None:
     assert send([], MESSAGE) == Delivery(sent=0, failed=0)
-
-
-def test_the_schemes_that_can_be_sent_to_are_known() -> None:
-    assert {"json", "mailto", "slack", "tgram"} <= schemes()

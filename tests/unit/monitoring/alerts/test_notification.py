@@ -64,10 +64,12 @@ def test_a_decision_is_told_once_and_recorded(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_what_goes_with_it_need_not_stand_in_the_ledger(tmp_path: Path) -> None:
+def test_what_a_window_showed_goes_with_its_alarm(tmp_path: Path) -> None:
     alarm = decision("alarmed", ASKED, window=week(0))
     with http_receiver() as hook:
-        tell(pipeline(tmp_path, hook.apprise()), alarm, follow=[monitored(0, drifted("distance"))])
+        plan = pipeline(tmp_path, hook.apprise())
+        ledger_of(plan).record(monitored(0, drifted("distance")))
+        tell(plan, alarm)
 
     assert "`distance`" in hook.received[0].json["message"]
 

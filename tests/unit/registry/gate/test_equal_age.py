@@ -69,7 +69,7 @@ def basis_of(folder: Path, *, refit: bool = True, mode: TrainingMode | None = No
         snapshot=snapshot,
         contract=ContractResult(passed=True, contract_digest="", data_digest="", rows=0, rules=()),
         prepared=Prepared(
-            roles=SCHEMA, split=split, metric="mae", key="", fit_key="", folder=str(folder),
+            roles=SCHEMA, split=split, metric="mae", key="", folder=str(folder),
             refit=refit, mode=mode or TrainingMode(),
         ),
     )  # fmt: skip

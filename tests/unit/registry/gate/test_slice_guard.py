@@ -49,9 +49,7 @@ def basis_of(tmp_path: Path) -> Basis:
         contract=ContractResult(
             passed=True, contract_digest="", data_digest="", rows=ROWS, rules=()
         ),
-        prepared=Prepared(
-            roles=roles, split=split, metric="rmse", key="", fit_key="", folder="", refit=False
-        ),
+        prepared=Prepared(roles=roles, split=split, metric="rmse", key="", folder="", refit=False),
     )
 
 

@@ -84,7 +84,7 @@ def basis_of(folder: Path, rows: int = 100, *, time: bool = True, classes: bool 
         snapshot=snapshot,
         contract=ContractResult(passed=True, contract_digest="", data_digest="", rows=0, rules=()),
         prepared=Prepared(
-            roles=roles, split=split, metric="log_loss", key="", fit_key="", folder=str(folder),
+            roles=roles, split=split, metric="log_loss", key="", folder=str(folder),
             refit=True,
         ),
     )  # fmt: skip

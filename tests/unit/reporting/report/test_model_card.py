@@ -27,7 +27,6 @@ def _card(name: str = "churn", purpose: str = "Calls those who may leave.", **fo
         split=data.split,
         metric="roc_auc",
         key="k",
-        fit_key="f",
         folder="x",
         refit=False,
     )
