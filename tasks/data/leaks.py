@@ -124,7 +124,7 @@ def _with_the_label(column: Any, keep: Mask, labelled: Ints) -> str:
     if not empty[~keep].all() or (1 - filled) ** absent > _BY_CHANCE:
         return ""
     return (
-        f"it is {what} in all {absent:,} rows without a label and filled in {filled:.1%} of the "
+        f"it is {what} in every row without a label and filled in {filled:.1%} of the "
         "labelled ones, so it seems to be known with the label only"
     )
 

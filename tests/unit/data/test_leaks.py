@@ -119,7 +119,7 @@ def test_a_column_that_is_filled_in_with_the_label_is_named(
     columns["paid"] = [later if v is None else v for v in columns["paid"]]
     text = said(columns, tmp_path, time_column="at")
     assert "'paid' looks like a leak" in text
-    assert "in all 200 rows without a label and filled in 10.0% of the labelled ones" in text
+    assert "in every row without a label and filled in 10.0% of the labelled ones" in text
 
 
 def test_a_column_that_ended_before_the_labels_did_is_not_accused(tmp_path: Path) -> None:
