@@ -31,6 +31,11 @@ from tasks.serving.request_columns import CellType, Column, Fault, RequestColumn
 Matrix = NDArray[np.float64]
 
 
+_REMEDY = (
+    "Send what the training rows held, in their unit; or change the rule in the contract's file."
+)
+
+
 @dataclass(frozen=True)
 class Broken:
     """A rule that some rows of a request broke."""
@@ -256,14 +261,14 @@ def fault_of(broken: Broken, given: RequestColumns, row: int) -> Fault:
     """Return a broken rule as the fault of one of its rows."""
     if broken.column is None:
         message = f"The row breaks the rule {broken.rule!r}: {broken.expected}."
-        return Fault(None, broken.rule, message)
+        return Fault(None, broken.rule, message, _REMEDY)
     value = given.cells[broken.column][row]
     shown = "null" if value is None else say_value(value)
     name = shorten(broken.column, 60)
     if broken.rule in ("unique", "future"):
-        return Fault(broken.column, broken.rule, f"{name} must hold {broken.expected}.")
+        return Fault(broken.column, broken.rule, f"{name} must hold {broken.expected}.", _REMEDY)
     message = f"{name} needs {broken.expected}; got {shown}."
-    return Fault(broken.column, broken.rule, message)
+    return Fault(broken.column, broken.rule, message, _REMEDY)
 
 
 def _safe(rule: ColumnRule | None) -> tuple[float, float]:

@@ -133,6 +133,7 @@ def test_a_row_of_another_unit_breaks_its_scale(model: ServedModel) -> None:
     found = answer(model, rows)
 
     assert rules(found) == {2: [("größe; DROP TABLE", "scale")]}
+    assert "contract" in found.faults[2][0].remedy
 
 
 def test_few_strange_levels_are_a_warning_and_answered(model: ServedModel) -> None:
