@@ -2,11 +2,12 @@
 
     .venv/bin/python .ci/versions.py
 
-A share of the quick suite runs on each: tests at keepfit's edges, where a library's behaviour would
-show. Their environments are kept in KEEPFIT_CI_CACHE, ~/.cache/keepfit-ci when absent: made once on
-a machine, then brought up to date. A resolution that is what `.venv` holds is tried by all other
-tests. In the end every library is named of which there is a newer version than the ranges allow,
-with the requirement that forbids it.
+On each, a bundled pipeline is trained, scored and monitored, and a share of the quick suite
+runs: tests at keepfit's edges, where a library's behaviour would show. Their environments are
+kept in KEEPFIT_CI_CACHE, ~/.cache/keepfit-ci when absent: made once on a machine, then brought
+up to date. A resolution that is what `.venv` holds is tried by all other tests. In the end
+every library is named of which there is a newer version than the ranges allow, with the
+requirement that forbids it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from importlib.metadata import distributions
@@ -83,12 +85,24 @@ def tried(resolution: str) -> bool:
         return True
     python = environment(resolution, done.stdout)
     made = time.monotonic()
+    whole = commands(Path(python).with_name("keepfit"))
     # Warnings of other versions are no faults.
     command = [python, "-m", "pytest", "-q", "-n", "0", "-W", "default", *SHARE]
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     seconds = time.monotonic() - made
     print(f"{resolution}: environment {made - began:.0f} s, tests {seconds:.0f} s", flush=True)
-    return status == 0
+    return status == 0 and whole
+
+
+def commands(keepfit: Path) -> bool:
+    """Return whether a pipeline can be trained, scored and monitored, servers aside."""
+    file = str(ROOT / "deploy" / "pipelines" / "breast_cancer.yaml")
+    with tempfile.TemporaryDirectory(prefix="keepfit-versions-") as state:
+        own = {**os.environ, "KEEPFIT_STATE": state}
+        return all(
+            subprocess.run([keepfit, verb, file], env=own, check=False).returncode == 0
+            for verb in ("run", "score", "monitor")
+        )
 
 
 def held_back() -> list[str]:
