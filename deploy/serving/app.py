@@ -221,8 +221,8 @@ class PredictionServer:
         except orjson.JSONDecodeError as error:
             raise RefusedError(
                 400, "usage", f"The body is no JSON: {error.msg} at character {error.pos + 1}.",
-                'Send {"rows": [{"column": value, …}, …]}, with null where a value is not known: JSON has '
-                "neither NaN nor infinity.",
+                'Send {"rows": [{"column": value, …}, …]}, with null where a value is not known: '
+                "JSON has neither NaN nor infinity.",
             ) from None  # fmt: skip
         return _shaped(given, self._limits.rows)
 
