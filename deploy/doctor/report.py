@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 _PORTS = (4200, 5000, 4280)
 
 
-class Check(checks.Found):
+class Check(Record):
     """One check, by name, with the seconds that it took."""
 
     name: str
+    status: checks.Status
+    found: str
+    remedy: str = ""
     seconds: float
 
 
