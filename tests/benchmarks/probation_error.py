@@ -29,7 +29,7 @@ ESTIMATES = {"estimated": None, "former_estimated": None}
 def trial(mean: float, varies: float, error: float, rng: np.random.Generator) -> tuple[bool, bool]:
     """Return whether what ships, and sampling alone, ever send the version back."""
     drawn = mean + varies * rng.standard_normal(WINDOWS) + error * rng.standard_normal(WINDOWS)
-    found = [_Difference(float(value), error, FORMER, FORMER - 0.5) for value in drawn]
+    found = [_Difference(float(value), error, FORMER) for value in drawn]
     looks = range(1, WINDOWS + 1)
     given = ("roc_auc", CONFIDENCE, WINDOWS, 0, ESTIMATES, _Names())
     beyond = float(ndtri(1 - (1 - CONFIDENCE) / WINDOWS / 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,13 +13,11 @@ from tasks.base.monitoring_records import Window
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.training_records import Record, Schema
-from tasks.metrics.bootstrap import whole
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.monitoring.performance.estimation.label_free import estimate
 from tasks.monitoring.performance.expected_range import plan_of, scored
 from tasks.monitoring.performance.gain import material
 from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
-from tasks.registry.gate.gate import REFIT_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +25,8 @@ if TYPE_CHECKING:
 VARIATION = 1.5
 """Scale of the half-normal prior of the deviation between windows, in changes that matter.
 
-It is at most what the gate lets a refit lose: where little is better than the best constant, as in
-log loss, a twentieth of the metric is more than any model gains. How often it sends versions back
-that are no worse, and finds those that are, is measured by ``tests/benchmarks/probation_error.py``.
+How often it sends versions back that are no worse, and finds those that are, is measured by
+``tests/benchmarks/probation_error.py``.
 """
 _REPLICATES = 1_000
 
@@ -38,14 +35,16 @@ class ProbationVerdict(Record):
     """Evidence of the windows since a promotion."""
 
     state: Literal["running", "confirmed", "rolled_back"]
-    # The champion's metric minus the former's, greater is better: the windows' mean; or None.
+    # The champion's metric minus the former champion's, oriented so that greater is better: mean of
+    # the windows judged; None where it is not defined.
     difference: float | None = None
     interval: tuple[float, float] | None = None  # of that mean, at `confidence`
     confidence: float = 0.95  # of this one look: that of all looks together is shared among them
     rows: int = 0  # labelled rows that both versions predicted
     windows: int = 0  # Windows judged
     until: Window | None = None  # the newest of them
-    # estimated, former_estimated: the metric to expect on rows without labels too; information.
+    # estimated, former_estimated: the metric to expect of either version on the rows without labels
+    # too; for information.
     estimated: float | None = None
     former_estimated: float | None = None
     sentence: str = ""
@@ -145,12 +144,11 @@ class _Names:
 
 @dataclass(frozen=True)
 class _Difference:
-    """The difference in one window, greater is better, and its standard error."""
+    """The difference in one window, greater is better, its standard error, the former's metric."""
 
     value: float
     spread: float
-    former: float  # the former version's metric
-    lead: float  # by how much that is better than the best constant's; NaN where undefined
+    former: float
 
 
 def _judged(
@@ -189,10 +187,8 @@ def _judged(
 
 def _mean(found: Sequence[_Difference], metric: str) -> RandomEffects:
     """Return the distribution of the mean difference over windows like these."""
-    values, spreads, former, leads = np.array([astuple(d) for d in found]).T
+    values, spreads, former = np.array([(d.value, d.spread, d.former) for d in found]).T
     prior = VARIATION * material(metric, float(former.mean()))
-    if np.isfinite(leads).any():
-        prior = min(prior, max(0.0, REFIT_SHARE * float(np.nanmean(leads))))
     return random_effects(values, spreads**2, prior)
 
 
@@ -248,19 +244,7 @@ def _difference(pair: pd.DataFrame, roles: Schema, metric: str, seed: int) -> _D
         return None
     # With few units a bootstrap draws too narrow (Hesterberg 2015, section 3.2).
     spread = float(finite.std(ddof=1)) * sqrt(plan.n_units / (plan.n_units - 1))
-    trivial, _ = scored(constant(theirs, roles, metric), roles, metric, whole(theirs.rows))
-    return _Difference(sign * (value - former), spread, former, sign * (former - trivial))
-
-
-def constant(answers: Answers, roles: Schema, metric: str) -> Answers:
-    """Return the best constant prediction for all labelled rows, knowing their labels."""
-    rows = answers.rows
-    if not roles.classes:
-        middle = np.median if "absolute" in metric or metric == "mae" else np.mean
-        return replace(answers, predicted=np.full(rows, float(middle(answers.truth))))
-    shares = np.bincount(answers.truth, minlength=len(roles.classes)) / rows
-    probability = None if answers.probability is None else np.tile(shares, (rows, 1))
-    return replace(answers, predicted=np.full(rows, int(shares.argmax())), probability=probability)
+    return _Difference(sign * (value - former), spread, former)
 
 
 def _expected(

@@ -20,7 +20,7 @@ from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
-from tasks.monitoring.probation.verdict import both, can_be_judged, constant, paired
+from tasks.monitoring.probation.verdict import both, can_be_judged, paired
 from tasks.monitoring.windows.window_grid import grid
 from tasks.registry.alias.champion_alias import ROLLED_BACK
 from tasks.registry.gate.gate import decide
@@ -74,7 +74,7 @@ def judge_trial(
         _named(ours.truth, roles),
         _predictions(ours, roles),
         _predictions(theirs, roles),
-        _predictions(constant(ours, roles, metric), roles),
+        _constant(ours, roles, metric),
         roles,
         blocks=None if ours.times is None else time_blocks(ours.times),
         gate=gate,
@@ -195,3 +195,15 @@ def _named(places: NDArray[Any], roles: Schema) -> NDArray[Any]:
 
 def _predictions(answers: Answers, roles: Schema) -> Predictions:
     return Predictions(_named(answers.predicted, roles), answers.probability)
+
+
+def _constant(answers: Answers, roles: Schema, metric: str) -> Predictions:
+    """Return the best constant prediction for all rows, knowing their labels."""
+    rows = answers.rows
+    if not roles.classes:
+        middle = np.median if "absolute" in metric or metric == "mae" else np.mean
+        return Predictions(np.full(rows, float(middle(answers.truth))))
+    shares = np.bincount(answers.truth, minlength=len(roles.classes)) / rows
+    commonest = np.full(rows, int(shares.argmax()))
+    probability = None if answers.probability is None else np.tile(shares, (rows, 1))
+    return Predictions(_named(commonest, roles), probability)

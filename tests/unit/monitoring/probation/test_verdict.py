@@ -77,7 +77,7 @@ def test_a_version_that_is_worse_is_rolled_back_at_once() -> None:
 def test_a_version_is_rolled_back_where_the_next_window_would_be_worse_too(
     differences: tuple[float, ...], state: str
 ) -> None:
-    found = [_Difference(value, 0.0145, 0.65, 0.15) for value in differences]
+    found = [_Difference(value, 0.0145, 0.65) for value in differences]
     estimates = {"estimated": None, "former_estimated": None}
     assert _judged(found, "roc_auc", 0.95, 3, 2_000, estimates, _Names()).state == state
 
