@@ -35,16 +35,14 @@ class ProbationVerdict(Record):
     """Evidence of the windows since a promotion."""
 
     state: Literal["running", "confirmed", "rolled_back"]
-    # The champion's metric minus the former champion's, oriented so that greater is better: mean of
-    # the windows judged; None where it is not defined.
+    # The champion's metric minus the former's, greater is better: the windows' mean; or None.
     difference: float | None = None
     interval: tuple[float, float] | None = None  # of that mean, at `confidence`
     confidence: float = 0.95  # of this one look: that of all looks together is shared among them
     rows: int = 0  # labelled rows that both versions predicted
     windows: int = 0  # Windows judged
     until: Window | None = None  # the newest of them
-    # estimated, former_estimated: the metric to expect of either version on the rows without labels
-    # too; for information.
+    # estimated, former_estimated: the metric to expect on rows without labels too; information.
     estimated: float | None = None
     former_estimated: float | None = None
     sentence: str = ""
