@@ -254,7 +254,9 @@ def _frame_of(path: str | Path, columns: Sequence[str] | None, rows: Ints | None
 def _taken(table: Any, rows: Ints) -> Any:
     if not len(rows):
         return table.slice(0, 0)
-    first, count = int(rows[0]), len(rows)
-    if int(rows[-1]) - first == count - 1 and bool((np.diff(rows) == 1).all()):
-        return table.slice(first, count)
-    return table.take(pa.array(rows))
+    first, count = int(rows.min()), len(rows)
+    # Arrow joins all chunks of a column before it takes from them: only those between the ends.
+    table = table.slice(first, int(rows.max()) - first + 1)
+    if table.num_rows == count and bool((np.diff(rows) == 1).all()):
+        return table
+    return table.take(pa.array(rows - first))
