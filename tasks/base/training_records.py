@@ -501,8 +501,8 @@ class ModelVersion(Record):
         raise ModelRefusedError(
             f"{self.name} version {self.version} has {fault} {name}, which keepfit writes when it "
             "registers a version.",
-            "Promote another version: `keepfit promote VERSION`; where there is none, train first. "
-            "Look at who can write to the registry.",
+            "Promote another version; where there is none, train first. Look at who can write to "
+            "the registry.",
         )
 
     def read_mapping(self, name: str) -> dict[str, JsonValue]:

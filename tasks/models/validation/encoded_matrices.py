@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tasks.models.run_context import FitRun
 from tasks.models.splitters import Fold, Positions
 
 CHUNK_ROWS = 200_000
+_REARRANGED_BYTES = 128 * 2**20
 LEARN_ROWS = 1_000_000
 """Most rows on which an encoding without a target is learnt."""
 
@@ -124,21 +124,39 @@ def _frame(run: FitRun, positions: Positions) -> pd.DataFrame:
 def _transform(run: FitRun, encoder: FeatureEncoder, positions: Positions, path: Path) -> None:
     """Encode rows a chunk at a time, so that the frame is never in memory whole.
 
-    They are read in the order of the snapshot: where that is not the order of time, as with a file
-    for each shop, every chunk of neighbours in time would touch every page of the snapshot.
+    They are read in the order of the snapshot, and put in theirs afterwards: where that is not the
+    order of time, as with a file for each shop, every chunk of neighbours in time would touch every
+    page of the snapshot.
     """
     shape = (len(positions), len(encoder.outputs_))
-    if not all(shape):
-        np.save(path, np.empty(shape, "<f4"))
-        return
-    written = np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=shape)
-    with path.open("r+b") as file:  # a full disk is an error here, and a signal later
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     order = np.argsort(positions, kind="stable")
-    for start in range(0, len(positions), CHUNK_ROWS):
-        chunk = order[start : start + CHUNK_ROWS]
-        written[chunk] = encoder.transform(_frame(run, positions[chunk]))
-    written.flush()
+    chunks = (order[start : start + CHUNK_ROWS] for start in range(0, len(order), CHUNK_ROWS))
+    _write(path, shape, (encoder.transform(_frame(run, positions[chunk])) for chunk in chunks))
+    if not bool((np.diff(order) == 1).all()):
+        as_read = path.replace(path.with_suffix(".read"))
+        _write(path, shape, _rearranged(np.load(as_read, mmap_mode="r"), order))
+        as_read.unlink()
+
+
+def _write(path: Path, shape: tuple[int, int], parts: Iterable[Matrix]) -> None:
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part.astype("<f4", copy=False).data)
+
+
+def _rearranged(values: Matrix, order: Positions) -> Iterator[Matrix]:
+    """Yield `values`, read in `order`, in their own order, so many rows at a time."""
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    rows = max(1, _REARRANGED_BYTES // max(1, values.shape[1] * values.itemsize))
+    for start in range(0, len(places), rows):
+        part = places[start : start + rows]
+        near = np.argsort(part)
+        found = np.empty((len(part), values.shape[1]), values.dtype)
+        found[near] = values[part[near]]
+        yield found
 
 
 def matrix(run: FitRun, encoding: str, name: str) -> Matrix:

@@ -23,6 +23,7 @@ def test_rows_in_another_order_than_the_snapshots_are_read_in_its_order(
     path, _, roles = snapshot(tmp_path, X, target(X, "binary"), "binary")
     encoder = build_encoder("native", roles, X, 0).fit(X)
     monkeypatch.setattr(encoded_matrices, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(encoded_matrices, "_REARRANGED_BYTES", 1_500)
     read: list[int] = []
     original = encoded_matrices.read_frame
 
