@@ -34,7 +34,7 @@ def test_a_tag_that_cannot_be_read_is_an_error_that_names_version_and_tag(
 
     assert "churn version 7" in found.value.message
     assert f"keepfit.{tag}" in found.value.message
-    assert "keepfit promote" in found.value.remedy
+    assert "Promote another version" in found.value.remedy
 
 
 def test_a_version_without_the_roles_of_its_columns_is_an_error_that_names_the_tag() -> None:
