@@ -8,6 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import AwareDatetime, TypeAdapter
+
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import digest_of_bytes, write_whole
 from tasks.base.training_records import ModelVersion, Record
@@ -22,8 +24,8 @@ class KeptHealth(Record):
 
     inputs: str
     # made, until: it holds from `made` on and before `until`: a schedule may be missed then.
-    made: datetime
-    until: datetime
+    made: AwareDatetime
+    until: AwareDatetime
     health: str
 
     def holds(self, inputs: str, now: datetime) -> bool:
@@ -33,9 +35,8 @@ class KeptHealth(Record):
 
 def read_kept(state: Path) -> dict[str, KeptHealth]:
     """Return pipeline to its kept health; empty where nothing usable is kept."""
-    with suppress(OSError, ValueError, TypeError):
-        kept = json.loads((state / _FILE).read_bytes())
-        return {name: KeptHealth.model_validate(one) for name, one in kept.items()}
+    with suppress(OSError, ValueError):
+        return TypeAdapter(dict[str, KeptHealth]).validate_json((state / _FILE).read_bytes())
     return {}
 
 
@@ -71,6 +72,10 @@ def inputs_digest(
 
 
 def _files(folder: Path) -> list[tuple[str, int, int]]:
+    found = []
     with suppress(OSError), os.scandir(folder) as entries:
-        return sorted((e.name, (at := e.stat()).st_mtime_ns, at.st_size) for e in entries)
-    return []
+        for entry in entries:
+            with suppress(FileNotFoundError):  # removed meanwhile, or a link to nothing
+                at = entry.stat()
+                found.append((entry.name, at.st_mtime_ns, at.st_size))
+    return sorted(found)

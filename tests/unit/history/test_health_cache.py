@@ -53,6 +53,17 @@ def test_what_nothing_changed_is_read_as_it_would_be_made(
     assert kept.age_days is not None
 
 
+def _restore(made: Pipeline) -> Pipeline:
+    """Replace the newest decision by one of the same run, as after a restored backup."""
+    with ledger_of(made).writing("test") as connection:
+        connection.exec_driver_sql(
+            "DELETE FROM keepfit_decisions WHERE number = (SELECT max(number) FROM keepfit_decisions)"
+        )
+    later = {"at": DECISIONS[-2].at + timedelta(minutes=1)}
+    ledger_of(made).record(DECISIONS[-2].model_copy(update=later))
+    return made
+
+
 def _decide(made: Pipeline) -> Pipeline:
     ledger_of(made).record(DECISIONS[-1])
     return made
@@ -80,11 +91,30 @@ def _set_aside(made: Pipeline) -> Pipeline:
     return made
 
 
-@pytest.mark.parametrize("change", [_decide, _edit, _move_by_hand, _train, _set_aside])
+@pytest.mark.parametrize("change", [_decide, _restore, _edit, _move_by_hand, _train, _set_aside])
 def test_it_is_made_anew_when_anything_that_it_rests_on_changed(
     change: Callable[[Pipeline], Pipeline], made: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _read(change(made), monkeypatch, minutes=10)[1] == 1
+
+
+def test_a_link_to_nothing_hides_no_other_file(
+    made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (made.work / "quarantine").mkdir(parents=True)
+    (made.work / "quarantine" / "gone").symlink_to("nowhere")
+    _read(made, monkeypatch, minutes=10)
+
+    assert _read(_set_aside(made), monkeypatch, minutes=10)[1] == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "\xff", "[" * 100_000, '{"flights": []}'])
+def test_a_damaged_file_is_replaced(
+    content: str, made: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (made.state / "dashboard" / ".health.json").write_text(content, "latin-1")
+
+    assert [_read(made, monkeypatch, minutes=10)[1] for _ in range(2)] == [1, 0]
 
 
 def test_another_keepfit_makes_it_anew(made: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
