@@ -15,8 +15,8 @@ _NEWEST = 1024
 def read(database: Database) -> Callable[[str], str]:
     """Return a function from pipeline to its mark."""
     # Looked at are the newest decisions of all pipelines, one or two thousand, each one: of two
-    # transactions at once the one with the smaller number may be committed last, and a ledger
-    # restored from a backup goes on with the same numbers, and the same ids where a run is repeated.
+    # transactions at once the one with the smaller number may be committed last, and a restored
+    # ledger goes on with the same numbers, and with the same ids where a run is repeated.
     number = decisions.c.number
     with database.reading() as connection:
         newest = connection.execute(sa.select(sa.func.max(number))).scalar() or 0

@@ -55,12 +55,11 @@ def test_what_nothing_changed_is_read_as_it_would_be_made(
 
 def _restore(made: Pipeline) -> Pipeline:
     """Replace the newest decision by one of the same run, as after a restored backup."""
+    former = DECISIONS[-2]
     with ledger_of(made).writing("test") as connection:
-        connection.exec_driver_sql(
-            "DELETE FROM keepfit_decisions WHERE number = (SELECT max(number) FROM keepfit_decisions)"
-        )
-    later = {"at": DECISIONS[-2].at + timedelta(minutes=1)}
-    ledger_of(made).record(DECISIONS[-2].model_copy(update=later))
+        connection.exec_driver_sql(f"DELETE FROM keepfit_decisions WHERE id = '{former.id}'")
+    later = {"at": former.at + timedelta(minutes=1)}
+    ledger_of(made).record(former.model_copy(update=later))
     return made
 
 
