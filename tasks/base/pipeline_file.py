@@ -289,9 +289,15 @@ def _state_of(
     document: Document,
 ) -> Path:
     stated = variables.get("KEEPFIT_STATE")
-    if stated:
-        return Path(stated).expanduser().resolve()
-    resolved = (base / config.state).resolve()
+    try:
+        if stated:
+            return Path(stated).expanduser().resolve()
+        resolved = (base / config.state).resolve()
+    except RuntimeError as error:  # a loop of links, or ~ of an unknown account
+        raise ConfigError(
+            f"The state folder {stated or config.state} cannot be resolved: {error}.",
+            "Name another with `state:` in the file or KEEPFIT_STATE.",
+        ) from None
     if not Path(config.state).is_absolute() and not resolved.is_relative_to(root):
         raise ConfigError(
             f"{file}, line {document.line_of(('state',))}: `state` leaves the project's folder: "

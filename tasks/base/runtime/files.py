@@ -48,10 +48,13 @@ def require_trusted(
     with suppress(KeyError):
         owner = pwd.getpwuid(found.st_uid).pw_name
     change = f"chmod go-w {path}" if known else f"chown -R {os.geteuid()} {path}"
+    advice = f"If it holds nothing of another account: `{change}`. Else remove it, or {remedy}."
+    if found.st_mode & stat.S_ISVTX:  # meant for all accounts, as /tmp is
+        advice = f"{remedy[:1].upper()}{remedy[1:]}; a folder inside it will do."
     raise ConfigError(
         f"{path} belongs to {owner} and has mode {stat.S_IMODE(found.st_mode):04o}: "
         "another account can exchange what keepfit trusts there.",
-        f"If it holds nothing of another account: `{change}`. Else remove it, or {remedy}.",
+        advice,
     )
 
 

@@ -52,6 +52,15 @@ def test_a_state_folder_that_every_account_can_write_is_refused(tmp_path: Path) 
     assert load_pipeline(path, {"KEEPFIT_STATE": str(tmp_path / "own")}).config.name == "churn"
 
 
+@pytest.mark.parametrize("stated", ["{}/loop", "~no_such_account/state"])
+def test_a_state_folder_that_cannot_be_resolved_is_named(stated: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    path, named = write(tmp_path, GOOD), stated.format(tmp_path)
+
+    with pytest.raises(ConfigError, match=f"{named} cannot be"):
+        load_pipeline(path, {"KEEPFIT_STATE": named})
+
+
 def test_the_state_folder_can_come_from_the_environment(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
 
