@@ -293,5 +293,7 @@ def _kinds(entries: Sequence[Entry]) -> tuple[tuple[str, str, Tone, int, bool], 
 def _filters(pipelines: int) -> Markup:
     """Return the rules of style by which a box that is not ticked hides its decisions."""
     names = [*(f"k-{kind}" for kind in KINDS), *(f"p-{place}" for place in range(pipelines))]
-    rules = (f"#decisions:has(#{n}:not(:checked)) li.{n}{{display:none}}" for n in names)
+    # But for the decision to which a link led.
+    hidden = "li.{0}:not(:target){{display:none}}"
+    rules = (f"#decisions:has(#{n}:not(:checked)) {hidden.format(n)}" for n in names)
     return Markup("\n".join(rules))  # noqa: S704 - names of our own

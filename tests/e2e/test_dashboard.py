@@ -117,7 +117,7 @@ def test_decisions_open_filter_and_lead_to_each_other(tmp_path: Path, browser: B
     assert entry.locator(".evidence").is_visible()
     assert "14,812" in entry.inner_text()
     entry.locator("a", has_text="trained").click()
-    assert page.locator("li:target.k-trained").count() == 1
+    page.wait_for_selector("li:target.k-trained", state="attached")
     page.close()
 
 
@@ -127,7 +127,7 @@ def test_a_keyboard_reaches_the_decisions_and_opens_them(tmp_path: Path, browser
 
     visit.page.keyboard.press("Tab")
     visit.page.keyboard.press("Enter")
-    assert visit.page.url.endswith("#decisions")
+    visit.page.wait_for_url("**#decisions")
     for _ in range(40):
         visit.page.keyboard.press("Tab")
         if visit.page.evaluate("document.activeElement.tagName") == "SUMMARY":
@@ -160,10 +160,11 @@ def test_a_window_in_the_picture_opens_its_page_and_leads_back(
             visit = Visit(browser)
             visit.page.goto(address)
             visit.page.locator(".wide svg.story a").nth(6).click()
+            visit.page.wait_for_load_state()
             assert "This window is an alarm" in visit.page.inner_text("main")
             assert visit.page.evaluate(_OVERFLOW) <= 0
             visit.page.click("text=All decisions")
-            assert visit.page.locator("li:target.k-monitored").count() == 1
+            visit.page.wait_for_selector("li:target.k-monitored")  # routine is hidden otherwise
             assert visit.errors == []
             visit.page.close()
     finally:
