@@ -7,6 +7,7 @@ from tasks.base.monitoring_records import Cause, PolicyDecision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.base.source_notes import note_text
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import ModelVersion, Prepared, Snapshot, Split
 from tasks.models.execution.plugin_checks import check_hooks
 from tasks.orchestration.declarations import BRIEF, task
@@ -29,7 +30,8 @@ def load_window(pipeline: Pipeline, *, fresh: bool = False, whole: bool = True) 
     check_hooks(pipeline.config, pipeline.base)
     intact_champion(pipeline)
     snapshot = training_snapshot(pipeline, fresh=fresh, whole=whole)
-    report(Step("load", f"{snapshot.rows:,} rows{', unchanged' if snapshot.cached else ''}"))
+    unchanged = ", unchanged" if snapshot.cached else ""
+    report(Step("load", f"{plural(snapshot.rows, 'row')}{unchanged}"))
     return snapshot
 
 
@@ -45,7 +47,7 @@ def load_rows(
         report(Step("reading", note_text(note)))
     # Rows since a while before the last scoring are read again: of late ones some may be new.
     purpose = "read, only new ones are scored" if scope == "new" else "to score"
-    report(Step("load", f"{snapshot.rows:,} rows {purpose}"))
+    report(Step("load", f"{plural(snapshot.rows, 'row')} {purpose}"))
     return snapshot
 
 

@@ -10,6 +10,7 @@ from tasks.base.monitoring_records import Cause, DriftResult
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.base.text.commands import command
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import ContractResult, ModelVersion, Snapshot
 from tasks.dashboard.window_page import window_html
 from tasks.monitoring.incidents.contract_stops import record_stop
@@ -51,7 +52,7 @@ def load_monitored(pipeline: OpenPipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
     report(Step("window", str(look.window or "all rows to score")))
     snapshot = window_snapshot(pipeline, look)
-    report(Step("load", f"{snapshot.rows:,} rows"))
+    report(Step("load", plural(snapshot.rows, "row")))
     return snapshot
 
 

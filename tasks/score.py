@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from tasks.base.command_results import ScoringOutcome, ScoringScope
 from tasks.base.monitoring_records import Cause
 from tasks.base.runtime.progress import Step, report
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import Admitted, ModelVersion, Snapshot
 from tasks.monitoring.alerts.notification import tell
 from tasks.monitoring.incidents.contract_stops import record_stale_files
@@ -52,13 +53,14 @@ def score_rows(
         newcomers=scope == "new",
         named=named,
     ).model_copy(update={"scope": scope, "quarantined": admitted.aside})
+    rows = plural(outcome.rows, "row")
     leave(
         "markdown",
         key=f"scoring-{pipeline.key}",
-        markdown=f"{outcome.rows:,} rows scored by v{outcome.version} into `{outcome.output}`",
+        markdown=f"{rows} scored by v{outcome.version} into `{outcome.output}`",
         description=f"The last scoring of {pipeline.config.name}",
     )
-    report(Step("score", f"{outcome.scored:,} rows scored"))
+    report(Step("score", f"{plural(outcome.scored, 'row')} scored"))
     return outcome
 
 

@@ -13,7 +13,7 @@ from flows.terminal.loop_results import health_lines, value_of
 from flows.terminal.results import number, row_sentence, scale_sentence
 from tasks.backtest.page import draw_pareto
 from tasks.base.runtime.libraries import pd
-from tasks.base.text.phrases import span
+from tasks.base.text.phrases import plural, span
 from tasks.reporting.figures import diagrams
 from tasks.reporting.figures import style as drawing
 
@@ -142,7 +142,9 @@ class Scoring(Result):
         if self.outcome.scope == "new" and not self.outcome.scored and not aside:
             return "No rows that were not scored before."
         kept = f"; {aside.rows:,} broke the contract and were set aside" if aside else ""
-        return f"{self.outcome.scored:,} rows scored by version {self.outcome.version}{kept}."
+        return (
+            f"{plural(self.outcome.scored, 'row')} scored by version {self.outcome.version}{kept}."
+        )
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         if self.predictions is None:

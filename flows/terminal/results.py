@@ -212,7 +212,7 @@ def show_scoring(outcome: ScoringOutcome) -> None:
     console = results_console()
     new = "new " if outcome.scope == "new" else ""
     console.print(
-        f"{outcome.scored:,} {new}rows scored by {outcome.pipeline} v{outcome.version} "
+        f"{plural(outcome.scored, f'{new}row')} scored by {outcome.pipeline} v{outcome.version} "
         f"in {numbers.seconds(outcome.seconds)}."
     )
     if outcome.scope == "new" and not outcome.scored:
@@ -222,8 +222,8 @@ def show_scoring(outcome: ScoringOutcome) -> None:
     for column, count in sorted(outcome.unseen.items(), key=lambda item: -item[1])[:10]:
         share = say_share(count / max(outcome.rows, 1))
         console.print(
-            f"  {column}: {count:,} of {outcome.rows:,} rows ({share}) of a category not in the "
-            "contract",
+            f"  {column}: {count:,} of {plural(outcome.rows, 'row')} ({share}) of a category "
+            "not in the contract",
             markup=False,
         )
     if outcome.quarantined is not None:
@@ -239,7 +239,7 @@ def show_scoring(outcome: ScoringOutcome) -> None:
 def show_draft(draft: Draft) -> None:
     """Print the columns, assumptions and files of `init`."""
     console = results_console()
-    console.print(f"{draft.rows:,} rows, {len(draft.columns)} columns; task: {draft.task}")
+    console.print(f"{plural(draft.rows, 'row')}, {len(draft.columns)} columns; task: {draft.task}")
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("column", max_width=44, overflow="ellipsis", no_wrap=True)
     table.add_column("kind")
@@ -268,7 +268,7 @@ def show_contract(written: WrittenContract) -> None:
     """Print where the contract was written."""
     console = results_console()
     console.print(
-        f"Wrote {written.file}: {written.columns} columns, from {written.rows:,} rows.",
+        f"Wrote {written.file}: {written.columns} columns, from {plural(written.rows, 'row')}.",
         markup=False,
         soft_wrap=True,
     )
@@ -281,7 +281,7 @@ def show_contract_diff(found: ContractDiff) -> None:
     count = len(found.differences)
     rules = "rule" if count == 1 else "rules"
     console.print(
-        f"{found.rows:,} rows differ from the contract in {count} of {found.rules} {rules}."
+        f"{plural(found.rows, 'row')} differ from the contract in {count} of {found.rules} {rules}."
     )
     for one in found.differences:
         taken = one.rule in found.accepted
@@ -307,7 +307,9 @@ def show_contract_result(result: ContractResult) -> None:
 
     console = results_console()
     held = sum(rule.passed for rule in result.rules)
-    console.print(f"The contract held: {held} of {len(result.rules)} rules, {result.rows:,} rows.")
+    console.print(
+        f"The contract held: {held} of {len(result.rules)} rules, {plural(result.rows, 'row')}."
+    )
     for rule in result.warnings:
         console.print(f"  warning {describe(rule).strip()}", markup=False)
     console.print(f"Page: {result.page}", markup=False, soft_wrap=True)

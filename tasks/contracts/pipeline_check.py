@@ -9,6 +9,7 @@ from tasks.base.errors import ContractError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.progress import Step, report
 from tasks.base.source_notes import ChangedColumns, ReadingNote, note_text
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import ContractResult, ModelVersion, Snapshot
 from tasks.contracts.contract_files import ensure_contract, late_labels
 from tasks.contracts.snapshot_check import check_snapshot
@@ -34,7 +35,7 @@ def check_pipeline(
         contract = contract.feature_part([*roles.features, *roles.id_columns, *time_column])
         title = f"{pipeline.config.name}: data contract, features"
         aside = (*aside, pipeline.config.target)
-    report(Step("contract", f"checking {snapshot.rows:,} rows", 0, 1))
+    report(Step("contract", f"checking {plural(snapshot.rows, 'row')}", 0, 1))
     return check_snapshot(
         snapshot,
         contract,

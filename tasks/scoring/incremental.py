@@ -13,6 +13,7 @@ from tasks.base.monitoring_records import Cause, Decision, decision_id, new_corr
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.servers.stack_file import prefect_run_page
 from tasks.base.source_notes import note_text
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import ModelVersion, Snapshot
 from tasks.base.utc_times import as_utc, latest_believed
 from tasks.data.row_hashes import row_hashes
@@ -75,9 +76,9 @@ def record_batch(
         new = outcome.written or 0
     aside = tuple(map(note_text, outcome.aside))
     if outcome.scope == "new":
-        scored = f"{new:,} new rows scored by v{outcome.version}"
+        scored = f"{plural(new, 'new row')} scored by v{outcome.version}"
     else:
-        scored = f"{outcome.rows:,} rows scored by v{outcome.version}, {new:,} of them new"
+        scored = f"{plural(outcome.rows, 'row')} scored by v{outcome.version}, {new:,} of them new"
     sentence = f"{'. '.join((scored, *aside))}."
     page = prefect_run_page(pipeline.state, prefect_run)
     pipeline.ledger.record(
@@ -122,8 +123,8 @@ def record_recovered(
                 kind="scored",
                 at=datetime.now(UTC),
                 correlation=new_correlation(),
-                sentence=f"{rows:,} rows scored by v{version.version}, {rows:,} of them new. "
-                "The run that scored them ended before it could record it.",
+                sentence=f"{plural(rows, 'row')} scored by v{version.version}, {rows:,} of them "
+                "new. The run that scored them ended before it could record it.",
                 version=version.version,
                 data_digest=batch,
                 mlflow_run=version.run_id,

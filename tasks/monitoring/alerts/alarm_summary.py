@@ -19,6 +19,7 @@ from tasks.base.monitoring_records import (
     PolicyDecision,
     Window,
 )
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import MetricValue
 from tasks.monitoring.alerts.markup import cleaned, code, listed
 from tasks.policy.gain_sentences import gain_method, gain_sentence
@@ -148,7 +149,7 @@ def _described(column: ColumnFinding) -> str:
     if missing > before + 0.05:
         facts.append(f"{say_share(missing)} missing, was {say_share(before)}")
     if column.unseen:
-        facts.append(f"{column.unseen:,} rows of new categories")
+        facts.append(f"{plural(column.unseen, 'row')} of new categories")
     if not facts:
         facts = [cleaned(note, 60) for note in column.notes[:1]]
     return code(column.column, 40) + (f" ({'; '.join(facts)})" if facts else "")

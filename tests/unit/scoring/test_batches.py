@@ -159,19 +159,23 @@ def test_new_rows_go_to_the_output_that_a_person_names(
     fresh = rows(10, seed=4).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=300))
     again = pd.concat([fresh.iloc[:4], fresh.iloc[4:].assign(moment=fresh["moment"])])
     scored(pipeline, snapshot(fresh.iloc[:6], tmp_path), champion)
-    done = scored(
-        named,
-        snapshot(again, tmp_path),
-        champion,
-        newcomers=True,
-        named=True,
-    )
+    done = scored(named, snapshot(again, tmp_path), champion, newcomers=True, named=True)
     assert done.output == str(tmp_path / "named.parquet")
     assert (done.ledger_new, done.written) == (4, 4)
     record_batch(opened(named), done.model_copy(update={"scope": "new"}), BY_HAND, "")
     assert ledger_of(pipeline).unsent("mine") == ()
     recorded = [d.sentence for d in ledger_of(pipeline).decisions("mine", kinds=("scored",))]
     assert recorded == ["4 new rows scored by v1."], "not the known ones that were read again"
+
+
+def test_a_single_new_row_is_recorded_in_the_singular(
+    pipeline: Pipeline, champion: ModelVersion, tmp_path: Path
+) -> None:
+    late = rows(1, seed=6).assign(moment=lambda f: f["moment"] + pd.Timedelta(days=900))
+    done = scored(pipeline, snapshot(late, tmp_path), champion, newcomers=True)
+    record_batch(opened(pipeline), done.model_copy(update={"scope": "new"}), BY_HAND, "")
+    recorded = ledger_of(pipeline).decisions("mine", kinds=("scored",))
+    assert "1 new row scored by v1." in [d.sentence for d in recorded]
 
 
 def test_a_scored_row_of_the_future_hides_no_row_that_comes_before_it(
