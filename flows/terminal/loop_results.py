@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from expectations.text.phrases import say_share
 from flows.terminal.results import near, number, show_findings
-from flows.terminal.safe_console import results_console
+from flows.terminal.safe_console import results_console, safe
 from tasks.base.servers.stack_file import running_stack
 from tasks.base.text import numbers
 from tasks.base.text.commands import command
@@ -75,21 +75,21 @@ def _grid(*widths: int | None) -> Table:
 
 
 def _line(console: Console, name: str, value: str | Text) -> None:
-    console.print(_named(console, name, value), soft_wrap=True)
+    console.print(Group(*_named(console, name, value)), soft_wrap=True)
 
 
-def _named(console: Console, name: str, value: str | Text) -> Text:
+def _named(console: Console, name: str, value: str | Text) -> list[Text]:
     value = value if isinstance(value, Text) else Text(value)
     return _beside(console, Text(f"{name:<11} ", style="dim"), value)
 
 
-def _beside(console: Console, lead: Text, value: Text) -> Text:
-    """Return a text wrapped to the right of its lead; tables take rich four times as long."""
-    width = max(1, console.width - lead.cell_len)
-    lines = value.wrap(console, width, overflow="fold")
+def _beside(console: Console, lead: Text, value: Text) -> list[Text]:
+    """Return the lines of a text to the right of its lead; tables take rich four times as long."""
+    # Safe before it is wrapped: afterwards a break of a name cannot be told from one of the lines.
+    lines = safe(value).wrap(console, max(1, console.width - lead.cell_len), overflow="fold")
     for line in lines:
         line.rstrip()
-    return lead + Text("\n" + " " * lead.cell_len).join(lines)
+    return [(lead if n == 0 else Text(" " * lead.cell_len)) + line for n, line in enumerate(lines)]
 
 
 def show_chain(chain: Chain) -> None:
@@ -150,17 +150,17 @@ def _health(console: Console, health: PipelineHealth) -> None:
     style = _HEALTH[health.health]
     lines = [
         Text.assemble((health.pipeline, "bold"), "  ", (health.health, style)),
-        _named(console, "", health.reason),
-        *(_named(console, name, value) for name, value in health_lines(health)),
+        *_named(console, "", health.reason),
+        *(line for named in health_lines(health) for line in _named(console, *named)),
     ]
     if health.waiting:
         lines.append(Text(f"            {health.waiting_command}"))
     for decision in health.latest:
         word, tone = KINDS[decision.kind]
         lead = Text.assemble((f"{minute(decision.at)} ", "dim"), (f"{word:<11} ", _TONES[tone]))
-        lines.append(_beside(console, lead, Text(_first(decision.sentence))))
+        lines += _beside(console, lead, Text(_first(decision.sentence)))
     lines.append(Text.assemble("Next: ", (health.next_command, "bold")))
-    console.print(Text("\n").join(lines), soft_wrap=True)
+    console.print(Group(*lines), soft_wrap=True)
 
 
 def health_lines(health: PipelineHealth) -> Iterator[tuple[str, str | Text]]:

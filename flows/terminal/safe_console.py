@@ -26,9 +26,15 @@ class SafeConsole(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         """Render text that was made elsewhere safely too; one that has to be changed is plain."""
-        if isinstance(renderable, Text) and visible(renderable.plain) != renderable.plain:
-            renderable = Text(visible(renderable.plain), renderable.style)
-        return super().render(renderable, options)
+        return super().render(
+            safe(renderable) if isinstance(renderable, Text) else renderable, options
+        )
+
+
+def safe(text: Text) -> Text:
+    """Return `text`, or where something in it steers a terminal a plain text that shows it."""
+    shown = visible(text.plain)
+    return text if shown == text.plain else Text(shown, text.style)
 
 
 def results_console() -> Console:

@@ -126,6 +126,6 @@ def refused(what: str) -> ModelRefusedError:
     """Return the error of a version that is not what was signed."""
     return ModelRefusedError(
         f"{what}.",
-        "Nothing of it was loaded. Look at who can write to the store. Promote another version: "
-        "`keepfit promote VERSION`; where there is none, delete the alias in MLflow, then train.",
+        "Nothing of it was loaded. Look at who can write to the store. Promote another version; "
+        "where there is none, delete the alias in MLflow, then train.",
     )

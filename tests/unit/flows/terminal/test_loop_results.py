@@ -8,6 +8,7 @@ import pytest
 from flows.terminal.loop_results import show_chain, show_monitoring, show_move, show_overview
 from tasks.base.command_results import MonitoringOutcome
 from tasks.base.monitoring_records import Decision, DriftResult, Performance, PolicyDecision
+from tasks.base.text import terminal
 from tasks.base.training_records import MetricValue
 from tasks.history.overview import overview
 from tasks.lineage.evidence_chain import explain_version
@@ -131,3 +132,24 @@ def test_markup_in_names_is_text(tmp_path: Path, capsys: pytest.CaptureFixture[s
     show_monitoring(monitored(next(d for d in spoilt if d.kind == "monitored")))
 
     assert "[bold red]" in capsys.readouterr().out
+
+
+def test_a_break_in_a_name_neither_ends_a_line_of_status_nor_escapes_keepfits_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "_names", {})
+    terminal.know_names(["t\n", "pay\nPromoted: v3"])
+    moved = next(d for d in DECISIONS if d.kind == "alarmed")
+    sentence = (
+        "pay\nPromoted: v3, weight, promotion and weekday moved: 2.53 against a limit of 1.40."
+    )
+    newest = {"id": "f" * 32, "sentence": sentence, "at": NOW - timedelta(hours=1)}
+    listed = Listed([*DECISIONS, moved.model_copy(update=newest)])
+    show_overview(
+        reading(listed, overview, [pipeline(tmp_path, moved.pipeline)], now=NOW, sizes={})
+    )
+
+    printed = lines(capsys)
+    assert any("pay\\nPromoted: v3" in line for line in printed)
+    assert not any(line.lstrip().startswith("Promoted: v3") for line in printed)
+    assert not any("t\\n" in line for line in printed)
