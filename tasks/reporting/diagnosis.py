@@ -13,7 +13,7 @@ from tasks.evaluation.diagnosis.context import Case
 from tasks.evaluation.diagnosis.diagnosis import TrainingDiagnosis
 from tasks.evaluation.findings import Diagnosis
 from tasks.models.execution.child_calls import call
-from tasks.reporting.figures import diagnostic_figures
+from tasks.reporting.figures import diagnostic_figures, style
 from tasks.reporting.figures.training_figures import pictures, save_figures
 
 NOT_OF_RANKINGS = (
@@ -31,6 +31,7 @@ def diagnose_training(
         return Diagnosis(lines=(("left out", NOT_OF_RANKINGS),))
     return call(
         diagnose,
+        imports=style.LIBRARIES,
         basis=basis,
         results=results,
         assessment=assessment,

@@ -37,8 +37,9 @@ def ensemble_of(
         return _none(f"{over}, which the candidates have used up; raise training.budget", late=True)
     report(Progress(ENSEMBLE, "weighing the candidates", 0, 1, None))
     try:
-        arguments = {"run": run.plain(), "names": able}
-        reason = call("tasks.models.ensemble.blend:blend", within=seconds, **arguments)
+        reason = call(
+            "tasks.models.ensemble.blend:blend", within=seconds, run=run.plain(), names=able
+        )
     except TimeoutError:
         remedy = "raise training.budget, or set training.ensemble to false"
         return _none(f"{over}; {remedy}", late=True)

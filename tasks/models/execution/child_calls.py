@@ -34,13 +34,27 @@ _R = TypeVar("_R")
 
 
 @overload
-def call(function: str, *, within: float | None = None, **arguments: Any) -> Any: ...
-@overload
-def call(function: Callable[..., _R], *, within: float | None = None, **arguments: Any) -> _R: ...
 def call(
-    function: Callable[..., Any] | str, *, within: float | None = None, **arguments: Any
+    function: str, *, within: float | None = None, imports: Sequence[str] = (), **arguments: Any
+) -> Any: ...
+@overload
+def call(
+    function: Callable[..., _R],
+    *,
+    within: float | None = None,
+    imports: Sequence[str] = (),
+    **arguments: Any,
+) -> _R: ...
+def call(
+    function: Callable[..., Any] | str,
+    *,
+    within: float | None = None,
+    imports: Sequence[str] = (),
+    **arguments: Any,
 ) -> Any:
     """Call a function of keepfit in a child of the worker process, for at most `within` seconds."""
+    # Its module and `imports`, modules that it imports when it is called, are imported by the
+    # worker process, once for all its children.
     # Arguments and result are sent as JSON and read by the annotations: records, paths, plain
     # values. ``package.module:function`` names one whose module is heavy to import; its result is
     # plain. Raises what the function raised, TimeoutError when it was stopped, and
@@ -53,7 +67,8 @@ def call(
         asked.write_text(json.dumps(given))
         log = Path(folder, "call.log")
         files = {"asked": str(asked), "answer": str(answer), "log": str(log)}
-        command = {"task": 0, "do": "call", "about": name, **files}
+        needed = [name.partition(":")[0], *imports]
+        command = {"task": 0, "do": "call", "about": name, "imports": needed, **files}
         with contextlib.suppress(worker_pool.WorkerEndedError):
             code = _performed(command, within)
         if code < 0:  # what was killed is started again once

@@ -75,7 +75,6 @@ _HEAVY = (
     "tasks.metrics.scorer", "tasks.models.validation.baselines",
     "tasks.models.persistence.prediction",
 )  # fmt: skip
-_DRAWING = ("matplotlib.figure", "matplotlib.backends.backend_svg")
 
 
 def _preload() -> None:
@@ -134,22 +133,15 @@ def _obey(command: dict[str, Any], children: dict[int, int], out: int) -> None:
         if task in children:
             _kill(children[task])
         return
-    if command["do"] == "call":
-        # The child raises what is wrong with it.
-        with contextlib.suppress(Exception):
-            _import_for(str(command["about"]))
+    for name in command.get("imports", ()):
+        with contextlib.suppress(Exception):  # the child raises what is wrong with it
+            import_module(name)
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
         _work(command, out, server)
     children[task] = pid
     _send(out, {"event": "started", "task": task, "process": pid})
-
-
-def _import_for(function: str) -> None:
-    """Import what a call needs, so that the children of further calls need not."""
-    for name in (function.partition(":")[0], *(_DRAWING if "reporting" in function else ())):
-        import_module(name)
 
 
 def _work(command: dict[str, Any], out: int, server: int) -> NoReturn:

@@ -21,6 +21,7 @@ from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_p
 from tasks.models.execution.child_calls import call
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
+from tasks.reporting.figures import style
 from tasks.reporting.figures.diagnostic_figures import draw_contributions, draw_dependence
 from tasks.reporting.figures.ranking_figures import draw_ranking
 from tasks.reporting.figures.training_figures import (
@@ -49,6 +50,7 @@ def draw_all(
     """Draw the leaderboard and the challenger's figures, and keep them as SVG files."""
     return call(
         draw,
+        imports=style.LIBRARIES,
         basis=basis,
         results=results,
         assessment=assessment,

@@ -16,6 +16,8 @@ from typing import Any
 from tasks.base.runtime.libraries import mpl
 from tasks.base.text.phrases import one_line, shortened
 
+LIBRARIES = ("matplotlib.figure", "matplotlib.backends.backend_svg")
+"""Modules that drawing imports."""
 INK = "#1b1f24"
 # Legible on white and on near black; distinct to the colour-blind (after Okabe and Ito 2008).
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2f7fc8", "#d9660a", "#0f9d76", "#a56cc9", "#8a8f98"
