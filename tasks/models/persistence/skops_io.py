@@ -7,16 +7,19 @@ is imported, and types listed by the file itself are never trusted.
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
+import re
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -172,13 +175,16 @@ def _trees(model: Any) -> Iterator[Any]:
 
 
 _IMPORTING = threading.Lock()
+_COPY = "keepfit_skops_io"
+"""Name of the copy: an entry of `sys.modules` that is nobody else's."""
 
 
 def skops_io() -> Any:
     """Return keepfit's own copy of `skops.io`, which trusts no type that is not listed.
 
     To list what it trusts by default skops imports all of scikit-learn, with the modules of its
-    tests, and Dask's: half a second of a core. The skops of others in the process stays as it is.
+    tests, and Dask's: half a second of a core. The skops of others in the process stays as it is,
+    also in threads that import it meanwhile.
     """
     with _IMPORTING:
         return _own_copy()
@@ -186,19 +192,43 @@ def skops_io() -> Any:
 
 @cache
 def _own_copy() -> ModuleType:
-    others = _taken_out()
-    try:
-        sys.modules["skops.io._trusted_types"] = _Nothing("skops.io._trusted_types")
-        return importlib.import_module("skops.io")
-    finally:
-        _taken_out()
-        sys.modules.update(others)
+    original = find_spec("skops.io")
+    if original is None or original.origin is None:
+        raise ImportError("skops.io has no file")
+    loader = _CopyLoader(_COPY, original.origin)
+    spec = ModuleSpec(_COPY, loader, origin=original.origin, is_package=True)
+    spec.submodule_search_locations = original.submodule_search_locations
+    copy = module_from_spec(spec)
+    sys.modules[_COPY] = copy
+    sys.modules[f"{_COPY}._trusted_types"] = _Nothing(f"{_COPY}._trusted_types")
+    # It stays: a finder that is removed lets threads that go through the list skip the next one.
+    sys.meta_path.insert(0, _CopyFinder())
+    loader.exec_module(copy)
+    return copy
 
 
-def _taken_out() -> dict[str, ModuleType]:
-    """Take the modules of skops out of those that are imported, and return them."""
-    names = [name for name in sys.modules.copy() if name.partition(".")[0] == "skops"]
-    return {name: sys.modules.pop(name) for name in names}
+class _CopyFinder(MetaPathFinder):
+    """Finds the modules of the copy in the folder of skops."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, _: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        found = PathFinder.find_spec(fullname, path) if fullname.startswith(f"{_COPY}.") else None
+        if found is not None and found.origin is not None:
+            found.loader = _CopyLoader(fullname, found.origin)
+        return found
+
+
+class _CopyLoader(SourceFileLoader):
+    """Lets what imports `skops.io` by its full name import the copy."""
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        source, named = _BY_FULL_NAME.subn(_COPY.encode(), self.get_data(self.path))
+        # The bytecode that is kept beside the file is the original's.
+        return self.source_to_code(source, self.path) if named else super().get_code(fullname)
+
+
+_BY_FULL_NAME = re.compile(rb'(?:(?<=^from )|(?<=package="))skops\.io\b', re.MULTILINE)
 
 
 class _Nothing(ModuleType):
