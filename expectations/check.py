@@ -79,7 +79,7 @@ def _of_rules(
             result = _sql_result(frame, rule, by_chance=contract.by_chance)
         else:
             result = _expectation_result(len(frame), rule, written[f"#{index}"])
-        yield result if show_values else replace(result, sample=())
+        yield replace(result, key=rule.key, sample=result.sample if show_values else ())
 
 
 def _sql_result(frame: pd.DataFrame, rule: Rule, *, by_chance: bool) -> CheckResult:
@@ -92,7 +92,7 @@ def _sql_result(frame: pd.DataFrame, rule: Rule, *, by_chance: bool) -> CheckRes
     found = broken_rows(frame, parse_condition(rule.sql or ""))
     if found.problem:
         return replace(result, observed=found.problem)
-    passed = found.failed_rows <= rule.max_share * rows
+    passed = found.failed_rows <= rule.max_share * rows + 1e-9
     graded = grade(found.failed_rows, rows, rule.max_share, rule.severity, by_chance=by_chance)
     return replace(
         result,

@@ -46,6 +46,7 @@ def find_differences(
     contract: Contract, broken: Sequence[CheckResult], inferred: Contract, read: Read
 ) -> tuple[Difference, ...]:
     """Return the rule that the rows would hold, for every broken rule of `contract`."""
+    # `contract` is the whole one, that the edits are made in, also where a part was checked;
     # `inferred` is the contract of the same rows; `read` returns the requested columns, all rows.
     return tuple(_difference(result, contract, inferred, read) for result in broken)
 
@@ -54,10 +55,10 @@ def _difference(
     result: CheckResult, contract: Contract, inferred: Contract, read: Read
 ) -> Difference:
     text, edits = "", tuple[Edit, ...]()
-    written = [i for i, r in enumerate(contract.rules) if shorten(r.title, 80) == result.rule]
+    written = [place for place, rule in enumerate(contract.rules) if rule.key == result.key]
     if written:
         text, edits = _of_written(written[0], result, contract)
-    elif result.column is not None and result.column in contract.columns:
+    elif result.column in contract.columns and not result.key:
         text, edits = _of_column(result, contract, inferred, read)
     else:
         text, edits = _of_table(result, contract, inferred)

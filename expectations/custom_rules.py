@@ -90,6 +90,11 @@ class Rule(BaseModel):
         return self.name or self.expect or self.sql or ""
 
     @property
+    def key(self) -> tuple[str, str]:
+        """What distinguishes the rule from any other, whose title may be the same."""
+        return "rules", self.model_dump_json(exclude_defaults=True)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of columns as the rule writes them; empty for a rule on the whole table."""
         if self.sql is not None:

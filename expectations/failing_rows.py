@@ -24,7 +24,6 @@ from expectations.results import CheckOutcome, CheckResult
 from expectations.rules.sql_rows import broken_mask
 from expectations.sql_condition import parse_condition
 from expectations.suite import broken_positions
-from expectations.text.phrases import shorten
 
 Read = Callable[[Sequence[str]], "pd.DataFrame"]
 
@@ -69,7 +68,7 @@ def find_faults(
 def _rows_of(result: CheckResult, read: Read, contract: Contract, now: datetime) -> Mask | None:
     """Return the rows that broke one rule; None where it is about the whole table."""
     for rule in contract.rules:
-        if result.rule == shorten(rule.title, 80):
+        if result.key == rule.key:
             return _rows_of_written(rule, read)
     if result.rule == "unique":
         return _rows_of_unique(result, read, contract)

@@ -28,7 +28,7 @@ class CheckResult:
     failed_rows: int = 0
     failed_share: float | None = None  # of the rows checked; None for a whole table
     sample: tuple[str, ...] = ()  # up to five values of at most 40 characters
-    key: tuple[str, ...] = ()  # of ``unique``: its columns
+    key: tuple[str, ...] = ()  # of ``unique`` its columns; of an entry of ``rules`` the rule's
 
     @property
     def name(self) -> str:

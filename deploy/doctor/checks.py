@@ -32,6 +32,7 @@ from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.runtime.files import require_writable
 from tasks.base.servers.stack_file import KEY, PROGRAMS, RunningStack
 from tasks.base.text.commands import command, working_on
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import Record
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.alerts.apprise_channel import send as send_message
@@ -300,14 +301,14 @@ def alert_channels(pipeline: Pipeline, *, send: bool) -> Found:
                 f"channel {strange[0]} is no address that Apprise knows",
                 "See https://github.com/caronc/apprise/wiki for how addresses are written.",
             )
-        return ok(f"{len(urls)} channels are known; --alerts sends a test message")
+        return ok(f"{plural(len(urls), 'known channel')}; --alerts sends a test message")
     text = "keepfit doctor: this channel works. Nothing happened."
     delivery = send_message(
         urls, Message(title="keepfit doctor", text=text, markdown=text, level="info")
     )
     if delivery.failed:
         return failed("; ".join(delivery.reasons), "Check the addresses in the environment.")
-    return ok(f"{delivery.sent} channels took a test message")
+    return ok(f"{plural(delivery.sent, 'channel')} took a test message")
 
 
 def answering(address: str, what: str) -> Found:

@@ -16,8 +16,8 @@ MAX_VALUE = 40
 def say_number(value: float) -> str:
     """Return `value` with thousands separated, to six digits.
 
-    >>> say_number(5480), say_number(-0.25), say_number(float("inf"))
-    ('5,480', '−0.25', '∞')
+    >>> say_number(5480), say_number(-0.25), say_number(123450.4), say_number(float("inf"))
+    ('5,480', '−0.25', '123,450', '∞')
     """
     if isinstance(value, float) and math.isnan(value):
         return "not a number"
@@ -29,7 +29,8 @@ def say_number(value: float) -> str:
     elif float(size).is_integer():
         text = f"{int(size):,}"
     else:
-        text = f"{size:,.{max(0, 5 - math.floor(math.log10(size)))}f}".rstrip("0").rstrip(".")
+        text = f"{size:,.{max(0, 5 - math.floor(math.log10(size)))}f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
     return f"−{text}" if value < 0 else text
 
 
@@ -59,7 +60,7 @@ def _share(share: float) -> str:
     percent = share * 100
     if percent < 0.001:
         return "under 0.001 %"
-    if percent > 99.95:
+    if percent >= 99.95:
         return "almost 100 %"
     # Three digits above 1 %, one below.
     magnitude = math.floor(math.log10(percent))

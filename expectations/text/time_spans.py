@@ -36,7 +36,7 @@ def format_span(value: timedelta) -> str:
     """
     seconds = value.total_seconds()
     for unit, size in _UNITS.items():
-        if seconds % size == 0:
+        if seconds and seconds % size == 0:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:g}s"
 

@@ -108,10 +108,9 @@ def _mlflow(outcome: TrainingOutcome) -> dict[str, str]:
 
 
 def _facts(console: Console, outcome: TrainingOutcome) -> None:
-    warned = outcome.contract_warnings
-    plural = "warning" if warned == 1 else "warnings"
+    warned = plural(outcome.contract_warnings, "warning")
     facts = {
-        "contract": f"held, {warned} {plural}: {near(outcome.contract_page)}",
+        "contract": f"held, {warned}: {near(outcome.contract_page)}",
         "report": near(outcome.report),
         **_mlflow(outcome),
         "took": numbers.seconds(outcome.seconds),
@@ -278,11 +277,9 @@ def show_contract(written: WrittenContract) -> None:
 def show_contract_diff(found: ContractDiff) -> None:
     """Print the differences from the contract, and which were accepted."""
     console = results_console()
-    count = len(found.differences)
-    rules = "rule" if count == 1 else "rules"
-    console.print(
-        f"{plural(found.rows, 'row')} differ from the contract in {count} of {found.rules} {rules}."
-    )
+    rules = f"{len(found.differences)} of {plural(found.rules, 'rule')}"
+    differ = "differs" if found.rows == 1 else "differ"
+    console.print(f"{plural(found.rows, 'row')} {differ} from the contract in {rules}.")
     for one in found.differences:
         taken = one.rule in found.accepted
         style = "green" if taken else "red" if one.severity == "error" else "yellow"

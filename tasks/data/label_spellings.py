@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 from tasks.base.runtime.libraries import pa, pc
@@ -23,8 +24,10 @@ def plain_label(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     words = " ".join(folded.split()).rstrip(". ")
     try:
-        return f"{float(words):g}" if words.strip("+-.0123456789") == "" else words
-    except ValueError:
+        exact = Context(prec=len(words) or 1)
+        plain = words.strip("+-.0123456789") == ""
+        return f"{Decimal(words).normalize(exact):f}" if plain else words
+    except InvalidOperation:
         return words
 
 

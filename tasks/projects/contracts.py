@@ -129,7 +129,7 @@ def _differences(
     def read(columns: Sequence[str]) -> pd.DataFrame:
         return read_frame(snapshot.path, columns=columns)
 
-    return result, find_differences(compared, (*result.broken, *result.warnings), inferred, read)
+    return result, find_differences(contract, (*result.broken, *result.warnings), inferred, read)
 
 
 def _compared(

@@ -85,7 +85,7 @@ def _unknown(model: type[BaseModel], location: tuple[int | str, ...], name: str)
     owner = _model_at(model, location[:-1])
     allowed = sorted(owner.model_fields) if owner else []
     near = get_close_matches(name, allowed, n=1)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
+    hint = f"; did you mean `{near[0]}`?" if near else "."
     return f"unknown key `{name}`{hint} Allowed here: {', '.join(allowed)}"
 
 

@@ -60,9 +60,9 @@ def seconds(value: float | None) -> str:
         return ABSENT
     if value < 0.001:
         return "< 1 ms"
-    if value < 1:
+    if value < 0.9995:
         return f"{value * 1000:.0f} ms"
-    if value < 60:
+    if value < 59.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"
@@ -71,14 +71,14 @@ def seconds(value: float | None) -> str:
 def size(value: int) -> str:
     """Return a size for a person.
 
-    >>> size(0), size(1500), size(2_300_000)
-    ('–', '1.5 kB', '2.3 MB')
+    >>> size(0), size(1500), size(999_700)
+    ('–', '1.5 kB', '1 MB')
     """
     amount = float(value)
     if amount <= 0:
         return ABSENT
     for unit in ("B", "kB", "MB"):
-        if amount < 1000:
+        if amount < 999.5:
             return f"{amount:.3g} {unit}"
         amount /= 1000
     return f"{amount:.3g} GB"

@@ -166,3 +166,22 @@ def test_rows_that_share_a_key_of_several_columns_are_found_whatever_its_names()
 
     assert not found.whole
     assert np.flatnonzero(found.rows).tolist() == [0, 1]
+
+
+def test_rules_of_one_title_set_aside_the_rows_that_broke_each() -> None:
+    written = [
+        {"expect": "expect_column_values_to_be_between", "column": "price", "max_value": 1e6},
+        {"expect": "expect_column_values_to_be_between", "column": "extra", "max_value": 1},
+        {"sql": "extra < 3", "name": "range"},
+    ]
+    frame = delivery().assign(extra=0.5)
+    frame.loc[[3, 5], "extra"] = 2.0
+    frame.loc[7, "extra"] = 4.0
+    contract = Contract.from_dict(
+        {"contract": "c", "version": 1, "columns": {"extra": {"kind": "numeric"}}, "rules": written}
+    )
+
+    found = faults(frame, contract)
+
+    assert not found.whole
+    assert np.flatnonzero(found.rows).tolist() == [3, 5, 7]

@@ -24,6 +24,7 @@ def test_small_and_large_numbers_keep_their_digits() -> None:
     assert say_number(0.00096) == "0.00096"
     assert say_number(1234567.0) == "1,234,567"
     assert say_number(1e20) == "1e+20"
+    assert (say_number(123450.4), say_number(999999.7)) == ("123,450", "1,000,000")
 
 
 @given(st.text())

@@ -9,6 +9,10 @@ from hypothesis import strategies as st
 from expectations.text.time_spans import as_naive_utc, format_span, parse_span
 
 
+def test_no_time_is_no_weeks() -> None:
+    assert format_span(timedelta(0)) == "0s"
+
+
 @given(st.integers(min_value=1, max_value=10**9))
 def test_a_span_reads_back_as_it_was_written(seconds: int) -> None:
     span = timedelta(seconds=seconds)
