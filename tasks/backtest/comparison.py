@@ -17,14 +17,13 @@ from tasks.backtest.results import PolicyResult, WindowScore
 from tasks.backtest.schedule import Schedule, best_schedule
 from tasks.base.training_records import MetricValue
 from tasks.metrics.bootstrap import interval, resampling, time_blocks
-from tasks.metrics.losses import row_losses
+from tasks.metrics.losses import ABSOLUTE, row_losses
 from tasks.metrics.scorer import score
 
 Floats = NDArray[np.float64]
 
 REPLICATES = 500
 CONFIDENCE = 0.95
-_ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
 
 
 def loss_name(history: History) -> str:
@@ -33,7 +32,7 @@ def loss_name(history: History) -> str:
         return f"1 - {history.metric}"
     if history.roles.classes:
         return "log_loss"
-    return "absolute_error" if history.metric in _ABSOLUTE else "squared_error"
+    return "absolute_error" if history.metric in ABSOLUTE else "squared_error"
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
@@ -266,7 +266,9 @@ class Replay:
         self, state: State, window: int, cause: CauseKind, *, handled: bool
     ) -> PolicyDecision:
         now = self.history.windows[window].end
-        seen = state.champion.model.last if state.seen is None else self.history.place(state.seen)
+        seen = state.champion.model.last
+        if state.seen is not None:
+            seen = self.history.place(state.seen + timedelta(microseconds=1))
         return decide(
             state.policy.rule,
             cause=cause,

@@ -120,7 +120,7 @@ class ClassScores:
     @property
     def width(self) -> int:
         """The widest table of sums, in columns."""
-        return max([self.rows and 1, self._n_classes, *(c[0].width for c in self._curves)])
+        return max([self._n_classes, *(c[0].width for c in self._curves)])
 
     def counts(self, weights: Floats) -> Counts:
         """Return weighted rows by class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Schema
 from tasks.metrics.label_codes import encode, encode_truth
 
-_ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
+ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
+"""Metrics of the absolute error, of which the median is the best constant."""
 _LEAST = 1e-6
 
 
@@ -25,7 +27,7 @@ def row_losses(
     # squared one.
     if not schema.classes:
         errors: Floats = np.abs(np.asarray(y_true, np.float64) - np.asarray(predicted, np.float64))
-        of_value: Floats = errors if metric in _ABSOLUTE else np.square(errors)
+        of_value: Floats = errors if metric in ABSOLUTE else np.square(errors)
         return of_value
     truth = encode_truth(y_true, schema.classes)
     if probability is None:
@@ -61,10 +63,9 @@ def level_texts(column: Any) -> Array:
     null = column.isna().to_numpy()
     if column.dtype.kind in "iuf" and column.nunique() > 12:
         values = column.astype("float64").replace([np.inf, -np.inf], np.nan)
-        cut = pd.qcut(values, 4, duplicates="drop", precision=3)
-        texts = [
-            f"{v.left:,.4g} to {v.right:,.4g}" if hasattr(v, "left") else "(null)" for v in cut
-        ]
+        place, edges = pd.qcut(values, 4, duplicates="drop", labels=False, retbins=True)
+        ends = [f"{low} to {high}" for low, high in pairwise(_apart(edges))]
+        texts = ["(null)" if np.isnan(k) else ends[int(k)] for k in place]
     elif column.dtype.kind == "M":
         texts = [f"{v:%Y-%m}" if not gone else "" for v, gone in zip(column, null, strict=True)]
     else:
@@ -72,6 +73,12 @@ def level_texts(column: Any) -> Array:
     found = np.asarray(texts, dtype=object)
     found[null] = "(null)"
     return found
+
+
+def _apart(edges: Floats) -> list[str]:
+    """Return numbers with four digits, or as many as distinguish them: months such as 202301."""
+    texts = [[f"{edge:,.{digits}g}" for edge in edges] for digits in range(4, 18)]
+    return next(each for each in texts if len(set(each)) == len(edges))
 
 
 def _level(value: object) -> str:

@@ -195,7 +195,7 @@ def native(classes: Sequence[str]) -> Array:
     """
     if set(classes) <= {"False", "True"}:
         return np.array([label == "True" for label in classes])
-    if all(label.lstrip("-").isdecimal() and str(int(label)) == label for label in classes):
+    if all(label.removeprefix("-").isdecimal() and str(int(label)) == label for label in classes):
         return np.array([int(label) for label in classes])
     return np.array(classes)
 

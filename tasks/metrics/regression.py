@@ -48,7 +48,8 @@ class ValueScores:
                 "rmse": np.sqrt(squares / n),
                 "mae": absolute / n,
                 "median_ae": self._medians(weights),
-                "r2": np.where(about_mean > 1e-14 * n, 1 - squares / about_mean, np.nan),
+                # Of one value repeated only rounding is left, whatever the unit.
+                "r2": np.where(about_mean > 1e-12 * spread, 1 - squares / about_mean, np.nan),
                 "mape": share / n,
             }
             return {name: values[name] for name in self.wanted}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tasks.base.monitoring_records import (
     Cause,
@@ -118,19 +118,12 @@ def _new_rows(
     """Return how many rows that were predicted are newer than the last training's."""
     if not pipeline.config.policy.min_new_rows:
         return None
-    until = _learned_until(earlier, champion)
+    until = seen_until(earlier) or (champion.trained_until if champion is not None else None)
     if until is None:
         return None
-    later = Window(start=until, end=datetime(9999, 1, 1, tzinfo=UTC))
+    # Rows at that very time were seen: of daily rows all of a day.
+    later = Window(start=until + timedelta(microseconds=1), end=datetime(9999, 1, 1, tzinfo=UTC))
     return pipeline.ledger.coverage(pipeline.config.name, later).rows
-
-
-def _learned_until(earlier: Sequence[Decision], champion: ModelVersion | None) -> datetime | None:
-
-    seen = seen_until(earlier)
-    if seen is not None:
-        return seen
-    return champion.trained_until if champion is not None else None
 
 
 def seen_until(earlier: Sequence[Decision]) -> datetime | None:

@@ -18,6 +18,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.monitoring_records import AgedGain, Gain
 from tasks.base.training_records import RefitGain, Verdict
 from tasks.metrics.bootstrap import time_blocks
+from tasks.metrics.losses import ABSOLUTE
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.gain import interval_confidence, measured
 from tasks.policy.ageing import with_ageing
@@ -185,7 +186,7 @@ def _trivial(history: History, first: int, last: int, rows: int) -> Predictions:
     """Return the trivial baseline of rows [first, last) as predictions of so many rows."""
     y: NDArray[Any] = history.y[first:last]
     if not history.roles.classes:
-        middle = np.median if history.metric in {"mae", "median_ae", "mape"} else np.mean
+        middle = np.median if history.metric in ABSOLUTE else np.mean
         return Predictions(np.full(rows, float(middle(y.astype(np.float64)))))
     labels, counts = np.unique(y, return_counts=True)
     names = [str(label) for label in labels]

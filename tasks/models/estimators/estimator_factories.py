@@ -13,6 +13,7 @@ import numpy as np
 from tasks.base.arrays import Array, Matrix
 from tasks.base.runtime.libraries import lightgbm as boosting
 from tasks.base.runtime.libraries import sklearn
+from tasks.metrics.losses import ABSOLUTE
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Params, Watched
 from tasks.models.estimators.lightgbm_ranker import fit_ranker, ranker
 from tasks.models.estimators.lightgbm_stopping import (
@@ -255,7 +256,7 @@ def lightgbm(at: FitContext, params: Params) -> Any:
         return ranker(common, at, params)
     if at.classification:
         return boosting.LGBMClassifier(class_weight=at.class_weight, **common)
-    absolute = at.metric in {"mae", "median_ae", "mape"}
+    absolute = at.metric in ABSOLUTE
     return boosting.LGBMRegressor(objective="regression_l1" if absolute else "regression", **common)
 
 

@@ -12,6 +12,7 @@ from tasks.base.arrays import Array, Ints, Matrix
 from tasks.base.runtime.libraries import pd, sklearn
 from tasks.base.training_records import CandidateResult
 from tasks.data.snapshots import read_frame
+from tasks.metrics.losses import ABSOLUTE
 from tasks.models.estimators.popularity import PRIOR_ROWS, Popularity
 from tasks.models.features.columns import CategoryCodes
 from tasks.models.features.preprocessing import FeatureEncoder
@@ -62,7 +63,7 @@ def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
 
 
 def _strategy(run: FitRun) -> str:
-    return "median" if run.metric in {"mae", "median_ae", "mape"} else "mean"
+    return "median" if run.metric in ABSOLUTE else "mean"
 
 
 def _fitted(run: FitRun, positions: Ints, y: Array) -> tuple[FeatureEncoder, Any]:

@@ -17,6 +17,7 @@ from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Record, Schema, Verdict
 from tasks.metrics.bootstrap import time_blocks
+from tasks.metrics.losses import ABSOLUTE
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
@@ -201,7 +202,7 @@ def _constant(answers: Answers, roles: Schema, metric: str) -> Predictions:
     """Return the best constant prediction for all rows, knowing their labels."""
     rows = answers.rows
     if not roles.classes:
-        middle = np.median if "absolute" in metric or metric == "mae" else np.mean
+        middle = np.median if metric in ABSOLUTE else np.mean
         return Predictions(np.full(rows, float(middle(answers.truth))))
     shares = np.bincount(answers.truth, minlength=len(roles.classes)) / rows
     commonest = np.full(rows, int(shares.argmax()))

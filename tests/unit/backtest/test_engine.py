@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -201,3 +202,18 @@ def test_what_a_replay_kept_is_not_taken_for_another(tmp_path: Path, what: str) 
 
     assert [decisions(s) for s in again] == [decisions(s) for s in whole]
     assert other.read_bytes() != one.read_bytes()
+
+
+def test_rows_at_the_time_of_the_newest_that_a_training_saw_are_not_new(tmp_path: Path) -> None:
+    frame, first, week = table(8), int(START.timestamp() * 1e6), int(WEEK.total_seconds() * 1e6)
+    # Every row of a week has one time, as those of a weekly delivery.
+    frame["t"] = (frame["t"] - first) // week * week + first
+    replay = replay_of(history_of(frame), config_of(), tmp_path)
+    state = played(replay, until=0)[0]
+    rule = PolicyConfig(min_new_rows=1_000)
+    waiting = dataclasses.replace(state, policy=state.policy.model_copy(update={"rule": rule}))
+
+    answer = replay._asked(waiting, 0, "schedule", handled=False)
+
+    start, end = replay.history.bounds(0)
+    assert f"{end - start} new rows" in answer.sentence

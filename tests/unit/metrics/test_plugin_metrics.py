@@ -15,7 +15,7 @@ from tasks.base.settings.evaluation import GateConfig
 from tasks.base.training_records import Schema
 from tasks.metrics.bootstrap import resampling
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
-from tasks.metrics.plugin_metrics import try_metric
+from tasks.metrics.plugin_metrics import native, try_metric
 from tasks.metrics.scorer import evaluate, sampled, score
 from tasks.models.fitting import fit_candidates
 from tests.unit.models.factories import frame, snapshot, target, training
@@ -139,6 +139,11 @@ def test_labels_are_numbers_where_all_are_and_matrices_have_a_column_each(tmp_pa
     assert score("kinds", y, y, chances, ("1", "2", "3"), None, own=code) == 4
     assert score("shares", y, y, chances, ("1", "2", "3"), None, own=code) == 3
     assert y.tolist() == [1, 2, 3, 1]
+
+
+def test_labels_that_only_look_like_numbers_stay_text() -> None:
+    assert native(("--1", "-1")).tolist() == ["--1", "-1"]
+    assert native(("-1", "1")).tolist() == [-1, 1]
 
 
 def test_a_failure_or_no_number_on_real_rows_names_the_hook(tmp_path: Path) -> None:

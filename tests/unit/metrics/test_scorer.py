@@ -182,6 +182,12 @@ def test_r2_is_undefined_for_a_constant_target() -> None:
     assert math.isnan(score("r2", [0.1] * 30, np.arange(30.0), None, (), None))
 
 
+def test_r2_does_not_depend_on_the_unit_of_the_target() -> None:
+    y, predicted, _ = regression()
+    nano = score("r2", y * 1e-9, predicted * 1e-9, None, (), None)
+    assert nano == pytest.approx(score("r2", y, predicted, None, (), None))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_predictions_beyond_numbers_are_undefined(bad: float) -> None:
     y, predicted, schema = regression()

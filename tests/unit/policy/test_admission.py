@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tasks.base.errors import NoNewerRowsError
 from tasks.base.monitoring_records import Cause, Decision, Window, WindowFlag, decision_id
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.training_records import ModelVersion
+from tasks.base.training_records import ModelVersion, Schema
 from tasks.ledger.ledger import ledger_of
 from tasks.policy.admission import admit, answer_alarm, handled
 from tasks.policy.triggers import watched
@@ -155,3 +156,25 @@ def test_a_refit_without_newer_rows_waits_and_starts_no_cooldown(pipeline: Pipel
     assert skipped.evidence["withheld"] == "rows"
     assert skipped.sentence == "Not trained: 3 labelled rows are newer."
     assert not handled((skipped,), cause())
+
+
+def test_rows_at_the_time_of_the_newest_that_a_training_saw_are_not_new(tmp_path: Path) -> None:
+    policy = "policy: {min_new_rows: 3}\n"
+    file = write_pipeline(tmp_path, tmp_path / "rows.csv", policy, time=True)
+    pipeline, day = load_pipeline(file), datetime(2026, 3, 9, tzinfo=UTC)
+    ledger, roles = ledger_of(pipeline), Schema(
+        target="Churned?", task="binary", features={}, id_columns=("customer",), time_column="when"
+    )  # fmt: skip
+    saw = trained(cause("schedule", ""), NOW - timedelta(days=3))
+    ledger.record(saw.model_copy(update={"evidence": {"seen_until": day.isoformat()}}))
+
+    def scored(name: str, when: datetime) -> None:
+        rows = pd.DataFrame(
+            {"customer": [f"{name}{k}" for k in range(3)], "when": when, "prediction": "No"}
+        )
+        ledger.write_predictions("churn", rows, roles, version="1", run_id="r", batch=name)
+
+    scored("seen", day)
+    assert admit(opened(pipeline), cause("schedule", ""), NOW).withheld == "rows"
+    scored("new", day + timedelta(days=1))
+    assert admit(opened(pipeline), cause("schedule", ""), NOW).retrain is True

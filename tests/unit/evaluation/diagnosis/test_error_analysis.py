@@ -104,3 +104,12 @@ def test_levels_are_text_and_many_numbers_become_quartiles() -> None:
     assert cut[-1] == "(null)"
     times = pd.Series(pd.to_datetime(["2024-01-05", None]))
     assert level_texts(times).tolist() == ["2024-01", "(null)"]
+
+
+def test_quartiles_of_numbers_alike_in_four_digits_are_distinguished() -> None:
+    import pandas as pd
+
+    months = pd.Series(np.repeat(np.arange(202301, 202325), 5))
+    assert set(level_texts(months)) == {
+        "202,301 to 202,307", "202,307 to 202,312", "202,312 to 202,318", "202,318 to 202,324",
+    }  # fmt: skip

@@ -14,6 +14,7 @@ from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.settings.evaluation import GateConfig
 from tasks.base.training_records import SCHEMA_TAG, ModelVersion, Schema, Verdict
 from tasks.ledger.ledger import Ledger, ledger_of
+from tasks.metrics.scorer import score
 from tasks.monitoring.probation.verdict import paired
 from tasks.monitoring.shadow.challenger_trial import Trial, judge_trial, try_challenger
 from tests.opened import opened
@@ -114,6 +115,21 @@ def test_numbers_are_judged_by_their_error(tmp_path: Path) -> None:
 
     assert trial.verdict is not None
     assert trial.verdict.promoted
+
+
+@pytest.mark.parametrize("metric", ["mae", "median_ae", "mape"])
+def test_the_constant_of_an_absolute_error_is_the_median(tmp_path: Path, metric: str) -> None:
+    frame = values(800).assign(key=[str(k) for k in range(800)])
+    frame.loc[:99, "label"] *= 1_000  # a long tail pulls the mean, and not the median
+    pair = paired(frame, frame)
+
+    trial = judged(tmp_path, [pair, pair.assign(key="b" + pair["key"])], VALUES, metric)
+
+    assert trial.verdict is not None
+    assert trial.verdict.evidence is not None
+    ours = pair["label"].to_numpy(float)
+    expected = score(metric, ours, np.full(800, np.median(ours)), None, (), None)
+    assert trial.verdict.evidence.baseline_score == pytest.approx(expected)
 
 
 class Registry:
