@@ -23,7 +23,8 @@ from tasks.base.runtime.files import (
     write_whole,
 )
 from tasks.base.runtime.libraries import pa, pc, pd
-from tasks.base.runtime.temporary import file_replacing
+from tasks.base.runtime.mapped_files import let_mapped_pages_go, mapped_table
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.source_notes import ReadingNote
 from tasks.base.text.terminal import know_names
 from tasks.base.training_records import Kind, Snapshot
@@ -32,6 +33,8 @@ from tasks.data.typing.arrow_types import plain_table
 from tasks.data.typing.storage import Storage, stored
 
 _BATCH_ROWS = 1 << 18
+_SMALL_ROWS = 50_000
+"""Of fewer, threads cost more than they save."""
 _AT_ONCE_BYTES = 64_000_000
 
 
@@ -57,10 +60,7 @@ def write_snapshot(
     start = end = None
     if time_column is not None and pa.types.is_timestamp(table[time_column].type):
         start, end = time_range(table[time_column])
-    digest = content_digest(table, kinds)
-    path = folder / f"{digest[:32]}.arrow"
-    if not _holds(path, digest, kinds):
-        _write(table, path)
+    path, digest, file_digest = _kept(table, kinds, folder)
     return Snapshot(
         path=str(path),
         digest=digest,
@@ -72,8 +72,58 @@ def write_snapshot(
         findings=tuple(found),
         written=dict(written or {}),
         memory_bytes=table.nbytes,
-        file_digest=digest_of(path),
+        file_digest=file_digest,
     )
+
+
+def _kept(table: Any, kinds: Mapping[str, Kind], folder: Path) -> tuple[Path, str, str]:
+    """Write a table to a file named by its content; return it, and both digests."""
+    # A table larger than memory is mapped from disk: it is read once, for both and the file.
+    content = _ContentDigest(table.schema)
+    try:
+        require_writable(private_folder(folder))
+        with temporary_folder(folder) as beside:
+            written = beside / "table.arrow"
+            with _DigestingFile(written) as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                for start in range(0, table.num_rows, _BATCH_ROWS):
+                    for batch in table.slice(start, _BATCH_ROWS).combine_chunks().to_batches():
+                        content.add(batch)
+                        writer.write_batch(batch)
+                    let_mapped_pages_go()
+            digest = content.hexdigest(kinds)
+            path = folder / f"{digest[:32]}.arrow"
+            if _holds(path, digest, kinds):
+                return path, digest, digest_of(path)
+            written.replace(path)
+    except OSError as error:
+        raise InfrastructureError(
+            f"{folder}: the snapshot ({table.nbytes:,} bytes) cannot be written "
+            f"({error.strerror or error}).",
+            "Free space there, or set `state` to another folder.",
+        ) from None
+    return path, digest, sink.hexdigest
+
+
+class _DigestingFile(io.FileIO):
+    """A new file of this user alone, and the SHA-256 of what is written to it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "xb", opener=lambda name, how: os.open(name, how, 0o600))
+        self._hash = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`."""
+        left = memoryview(data).cast("B")
+        self._hash.update(left)
+        size = len(left)
+        while left:
+            left = left[super().write(left) :]
+        return size
+
+    @property
+    def hexdigest(self) -> str:
+        """The digest of what was written so far."""
+        return self._hash.hexdigest()
 
 
 def _holds(path: Path, digest: str, kinds: Mapping[str, Kind]) -> bool:
@@ -117,36 +167,67 @@ def places_of(snapshot: Snapshot) -> Ints:
 
 def content_digest(table: Any, kinds: Mapping[str, Kind]) -> str:
     """Return the SHA-256 of names, kinds, types and values, however the table is chunked."""
-    names = table.column_names
-    whole = hashlib.sha256(str(table.num_rows).encode())
-    # hashlib lets go of the interpreter lock while it works.
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        digests = pool.map(lambda name: _column_digest(table[name]), names)
-        for name, digest in zip(names, digests, strict=True):
-            head = f"\0{name}\0{kinds[name]}\0{table.schema.field(name).type}\0"
-            whole.update(head.encode("utf-8", "surrogatepass") + digest)
-    return whole.hexdigest()
+    content = _ContentDigest(table.schema)
+    for batch in table.to_batches(_BATCH_ROWS):
+        content.add(batch)
+    return content.hexdigest(kinds)
 
 
-def _column_digest(column: Any) -> bytes:
-    values, lengths, validity = (hashlib.sha256() for _ in range(3))
-    text = pa.types.is_string(column.type)
-    filler = "" if text else pa.scalar(0, pa.int64()).cast(_number_type(column.type))
-    for chunk in column.chunks:
-        if chunk.null_count:
-            validity.update(pc.is_null(chunk).cast(pa.uint8()).to_numpy(zero_copy_only=False))
-            if not text:
-                chunk = chunk.cast(_number_type(column.type))
-            chunk = pc.fill_null(chunk, filler)
+class _ContentDigest:
+    """The SHA-256 of a table's content, a batch at a time."""
+
+    def __init__(self, schema: Any) -> None:
+        self._schema, self._rows = schema, 0
+        self._columns = [_ColumnDigest(field.type) for field in schema]
+
+    def add(self, batch: Any) -> None:
+        """Go on with the next rows."""
+        self._rows += batch.num_rows
+        if batch.num_rows < _SMALL_ROWS:
+            for column, cells in zip(self._columns, batch.columns, strict=True):
+                column.add(cells)
+            return
+        # hashlib lets go of the interpreter lock while it works.
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            list(pool.map(_ColumnDigest.add, self._columns, batch.columns))
+
+    def hexdigest(self, kinds: Mapping[str, Kind]) -> str:
+        """Return the digest of the rows so far."""
+        whole = hashlib.sha256(str(self._rows).encode())
+        for field, column in zip(self._schema, self._columns, strict=True):
+            head = f"\0{field.name}\0{kinds[field.name]}\0{field.type}\0"
+            whole.update(head.encode("utf-8", "surrogatepass") + column.digest())
+        return whole.hexdigest()
+
+
+class _ColumnDigest:
+    """The SHA-256s of a column's values, lengths of text and validity, one after another."""
+
+    def __init__(self, kind: Any) -> None:
+        self._parts = [hashlib.sha256() for _ in range(3)]
+        self._text = pa.types.is_string(kind)
+        self._filler = "" if self._text else pa.scalar(0, pa.int64()).cast(_number_type(kind))
+
+    def add(self, cells: Any) -> None:
+        """Go on with the next cells."""
+        values, lengths, validity = self._parts
+        if cells.null_count:
+            validity.update(pc.is_null(cells).cast(pa.uint8()).to_numpy(zero_copy_only=False))
+            if not self._text:
+                cells = cells.cast(_number_type(cells.type))
+            cells = pc.fill_null(cells, self._filler)
         else:
-            validity.update(bytes(len(chunk)))
-        if text:
-            offsets, data = _text_buffers(chunk)
+            validity.update(bytes(len(cells)))
+        if self._text:
+            offsets, data = _text_buffers(cells)
             lengths.update(np.diff(offsets).astype("<i4").data)
             values.update(data)
         else:
-            values.update(np.ascontiguousarray(_numbers(chunk)).data)
-    return values.digest() + lengths.digest() + validity.digest()
+            values.update(np.ascontiguousarray(_numbers(cells)).data)
+
+    def digest(self) -> bytes:
+        """Return the three digests of the cells so far."""
+        return b"".join(part.digest() for part in self._parts)
 
 
 def _number_type(kind: Any) -> Any:
@@ -169,37 +250,17 @@ def _text_buffers(chunk: Any) -> tuple[NDArray[np.int32], Any]:
     return offsets, memoryview(data)[int(offsets[0]) : int(offsets[-1])]
 
 
-def _write(table: Any, path: Path) -> None:
-    try:
-        require_writable(private_folder(path.parent))
-        with (
-            file_replacing(path) as beside,
-            pa.OSFile(str(beside), "wb") as sink,
-            pa.ipc.new_file(sink, table.schema) as writer,
-        ):
-            writer.write_table(table, max_chunksize=_BATCH_ROWS)
-    except OSError as error:
-        raise InfrastructureError(
-            f"{path.parent}: the snapshot ({table.nbytes:,} bytes) cannot be written "
-            f"({error.strerror or error}).",
-            "Free space there, or set `state` to another folder.",
-        ) from None
-
-
 def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
     """Return a snapshot's table, mapped from disk; one that is gone or damaged is a DataError."""
     try:
-        with pa.memory_map(str(path)) as source:
-            reader = pa.ipc.open_file(source)
-            names = reader.schema.names
-            absent = [name for name in columns or () if name not in names]
-            if absent:
-                raise DataError(f"the snapshot has no column {absent[0]!r}.", "Run with --fresh.")
-            table = reader.read_all()
+        table = mapped_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(
             f"{path}: the snapshot cannot be read ({error}).", "Run with --fresh to read it anew."
         ) from None
+    absent = [name for name in columns or () if name not in table.column_names]
+    if absent:
+        raise DataError(f"the snapshot has no column {absent[0]!r}.", "Run with --fresh.")
     know_names(table.column_names)
     return table if columns is None else table.select(list(columns))
 
@@ -246,6 +307,7 @@ def _frame_of(path: str | Path, columns: Sequence[str] | None, rows: Ints | None
     if rows is not None:
         table = _taken(table, rows)
     frame: pd.DataFrame = table.to_pandas()
+    let_mapped_pages_go()
     # Whole numbers with nulls come as float64 already; nothing may depend on Arrow's metadata.
     frame.index = pd.RangeIndex(table.num_rows)
     return frame

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
+from tasks.base.runtime.mapped_files import let_mapped_pages_go
+
 RUNNER_VARIABLE = "KEEPFIT_RUNNER"
 REGISTERED_VARIABLE = "KEEPFIT_PIPELINES"
 """Pipeline files that flow runs accept, and no other: a JSON object of paths and SHA-256 digests.
@@ -85,7 +87,8 @@ def return_freed_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Give small blocks back too, after a step that made and dropped many of them."""
+    """Give small blocks and mapped pages back too, after a step that used many of them."""
+    let_mapped_pages_go()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -10,6 +10,7 @@ from typing import Any
 from tasks.base.errors import DataError, InfrastructureError, SourceError
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.libraries import ds, pa, pc, pq
+from tasks.base.runtime.mapped_files import mapped_table
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.sources import ParquetSource
 from tasks.base.source_notes import PartitionKeyInFile, ReadingNote, UnnamedIndex
@@ -25,8 +26,8 @@ from tasks.data.typing.inference import Typing
 from tasks.data.typing.text_rules import TextRules
 
 _RULES = TextRules(loose=False)
-# So many cells, about 400 MB, are read at once; of a larger table one column at a time.
-_LARGE_CELLS = 50_000_000
+# So many cells, about 400 MB, are read at once; of a larger table a few columns at a time.
+_LARGE_CELLS, _CELLS_OF_PART = 50_000_000, 5_000_000
 _DIGITS_OF_INT64, _DECIMAL128 = 19, 38
 # Where a writer left checksums, a page that changed on disk is an error and not other numbers.
 
@@ -62,17 +63,22 @@ def read_parquet(
         columns = [name for name in data.schema.names if name in wanted]
     condition = _time_filter(data, time_column, start, end)
     names = list(data.schema.names if columns is None else columns)
-    large = data.count_rows() * len(names) > _LARGE_CELLS
+    stored, width, spill = data.count_rows(), max(1, len(names)), None
+    if stored * len(names) > _LARGE_CELLS:
+        width, spill = max(1, _CELLS_OF_PART // stored), scratch
     columns_read: dict[str, Any] = {}
     rows = 0
-    for chosen in [[name] for name in names] if large and scratch is not None else [names]:
-        part = _rows(source, base, data, chosen, condition)
+    for place in range(0, max(1, len(names)), width):
+        part = _rows(source, base, data, names[place : place + width], condition)
         rows = part.num_rows
         plain = plain_table(part, findings)
-        if large and scratch is not None:
-            plain = mapped(plain, scratch)
+        del part
+        if spill is not None:
+            plain = mapped(plain, spill)
+            # Arrow keeps what it freed for later, and would hold the largest part to the end.
+            pa.default_memory_pool().release_unused()
         columns_read.update(zip(plain.column_names, plain.columns, strict=True))
-        del part, plain
+        del plain
     if not (rows or may_be_empty or start or end):
         raise DataError(f"{source.path}: no row.", "Name a file with at least one row.")
     typing = Typing(_RULES, expected, written)
@@ -291,7 +297,7 @@ def mapped(table: Any, scratch: Path) -> Any:
             with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table, max_chunksize=_BATCH_ROWS)
             # The file has no name from here on; what is mapped stays.
-            return pa.ipc.open_file(pa.memory_map(path)).read_all()
+            return mapped_table(path)
     except OSError as error:
         raise InfrastructureError(
             f"{scratch}: {table.nbytes:,} bytes of the table cannot be written there "

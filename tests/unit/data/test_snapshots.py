@@ -13,8 +13,15 @@ import pyarrow as pa
 import pytest
 
 from tasks.base.errors import DataError, InfrastructureError
+from tasks.base.runtime.files import digest_of
 from tasks.base.training_records import Kind
-from tasks.data.snapshots import Columns, content_digest, read_frame, write_snapshot
+from tasks.data.snapshots import (
+    Columns,
+    content_digest,
+    open_table,
+    read_frame,
+    write_snapshot,
+)
 
 KINDS: dict[str, Kind] = {
     "i": "numeric", "n": "numeric", "b": "boolean", "m": "boolean", "s": "categorical",
@@ -86,6 +93,23 @@ def test_the_digest_is_of_content_and_not_of_chunks(tmp_path: Path) -> None:
     assert content_digest(chunks, KINDS) == content_digest(one, KINDS)
     assert write(tmp_path, chunks).path == write(tmp_path, one).path
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_snapshot_of_several_batches_has_the_digests_of_its_content_and_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write(tmp_path)
+    monkeypatch.setattr("tasks.data.snapshots._BATCH_ROWS", 2)
+    monkeypatch.setattr("tasks.data.snapshots._SMALL_ROWS", 0)
+    parted = write(tmp_path / "parted")
+
+    assert parted.digest == whole.digest
+    assert parted.file_digest == digest_of(Path(parted.path)) != whole.file_digest
+    stored = open_table(parted.path)
+    assert stored["i"].num_chunks == 2
+    assert content_digest(stored, KINDS) == parted.digest
+    assert stored.equals(open_table(whole.path))
+    assert [file.name for file in (tmp_path / "parted").iterdir()] == [Path(parted.path).name]
 
 
 @pytest.mark.parametrize(

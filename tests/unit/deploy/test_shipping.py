@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -148,6 +149,21 @@ def test_the_image_gets_every_package_and_extra_and_no_secret() -> None:
     assert set(built.split()) == extras - {"delta"}
     assert set(offered.split()) == extras
     assert {"**/.env", "**/secrets.env", ".keepfit"} <= set(ignored)
+
+
+@pytest.mark.parametrize("extras", ["", "postgres", "postgres servers"])
+def test_the_image_is_built_with_the_extras_that_are_named_or_with_none(extras: str) -> None:
+    steps = re.findall(r"^RUN (uv sync .*)$", DOCKERFILE, re.MULTILINE)
+    named = [word for extra in extras.split() for word in ("--extra", extra)]
+
+    assert len(steps) == 2
+    for step in steps:
+        told = subprocess.run(
+            ["sh", "-c", f'uv() {{ echo "$*"; }}; {step}'],
+            env={**os.environ, "EXTRAS": extras}, capture_output=True, text=True, check=True,
+        ).stdout.split()  # fmt: skip
+        assert told[:3] + told[3 : 3 + len(named)] == ["sync", "--locked", "--no-dev", *named]
+        assert told.count("--extra") == len(extras.split())
 
 
 def test_the_compose_file_keeps_to_its_schema() -> None:

@@ -228,8 +228,9 @@ def test_a_footer_that_claims_more_rows_than_the_file_holds_is_refused(tmp_path:
         read_source(source("t.parquet"), tmp_path)
 
 
-def test_a_large_table_is_read_column_by_column_and_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cells_of_part", [1, 100])
+def test_a_large_table_is_read_a_few_columns_at_a_time_and_is_the_same(
+    cells_of_part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = hours(0, 40).append_column("text", [[None, *map(str, range(39))]])
     for part, place in enumerate((0, 20)):
@@ -244,6 +245,7 @@ def test_a_large_table_is_read_column_by_column_and_is_the_same(
         assert not scratch.exists()
         with monkeypatch.context() as patch:
             patch.setattr(parquet_files, "_LARGE_CELLS", 10)
+            patch.setattr(parquet_files, "_CELLS_OF_PART", cells_of_part)
             mapped = read_source(source("*.parquet"), tmp_path, scratch=scratch, **given)
         assert mapped.table.equals(at_once.table)
         assert mapped.latest == at_once.latest

@@ -1,0 +1,40 @@
+"""Arrow files mapped from disk, whose pages a process can let go while it keeps their tables."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from tasks.base.runtime.libraries import pa
+
+_mapped: WeakSet[mmap.mmap] = WeakSet()
+_lock = threading.Lock()
+
+
+def mapped_table(path: str | Path) -> Any:
+    """Return the table of an Arrow file; its values are read from disk as they are needed.
+
+    Raises OSError where the file cannot be opened, `pyarrow.ArrowInvalid` where it is no whole
+    Arrow file.
+    """
+    with Path(path).open("rb") as file:
+        try:
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:  # an empty file
+            raise pa.ArrowInvalid(str(error)) from None
+    with _lock:
+        _mapped.add(pages)
+    return pa.ipc.open_file(pa.py_buffer(pages)).read_all()
+
+
+def let_mapped_pages_go() -> None:
+    """Take the pages of all mapped tables out of this process; they come back when needed."""
+    # The system keeps them as long as it has room. Until then they would count as this process's,
+    # and a table that was read once from end to end would weigh as if it had been copied.
+    with _lock:
+        living = list(_mapped)
+    for pages in living:
+        pages.madvise(mmap.MADV_DONTNEED)
