@@ -109,7 +109,7 @@ def _leaves(
         apart = all(not (through[:, node] & through[:, other]).any() for other in taken)
         if p < _CHOOSING and apart and len(taken) < _MOST_SLICES:
             taken.append(node)
-    return [(in_words(paths[node], rules), np.asarray(through[:, node])) for node in taken]
+    return [(in_words(paths[node], rules, coded), np.asarray(through[:, node])) for node in taken]
 
 
 def _paths(tree: Any) -> dict[int, tuple[Step, ...]]:

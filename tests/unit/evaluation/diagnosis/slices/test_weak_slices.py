@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,6 +48,48 @@ def test_a_weak_level_and_weak_nulls_are_told() -> None:
     losses[X["d"].isna()] += 3
     first = weak_slices(X, losses, KINDS)[0]
     assert first.where == "d is (null)"
+
+
+def _rows_of(where: str, X: pd.DataFrame) -> np.ndarray:
+    """Return which rows a person finds who reads the conditions and looks into the table."""
+    rows = np.ones(len(X), bool)
+    for condition in where.split(" and "):
+        column, sign, edge = re.fullmatch(
+            r"(\w+) (>|≤) ([^(]+?)(?: \(or null\))?", condition
+        ).groups()
+        values = X[column]
+        limit = pd.Timestamp(edge) if values.dtype.kind == "M" else float(edge.replace(",", ""))
+        holds = values > limit if sign == ">" else values <= limit
+        rows &= (holds | (values.isna() & ("(or null)" in condition))).to_numpy()
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("values", "hard", "stated"),
+    [
+        (np.arange(2_000) % 40 + 1990, lambda v: v >= 2014, "v > 2,013"),
+        (np.arange(2_000) % 40 + 1990.0, lambda v: ~(v > 1999), "v ≤ 1,999 (or null)"),
+        (1e6 + np.arange(2_000) / 1e3, lambda v: v >= 1_000_001.2, None),
+        (pd.date_range("2024-01-01", periods=2_000, freq="10min"),
+         lambda v: v > "2024-01-09 03:10", None),
+        (pd.date_range("2020-01-01", periods=2_000, freq="D"), lambda v: v >= "2023-06-01",
+         "v > 2023-05-31"),
+    ],
+)  # fmt: skip
+def test_a_slice_states_the_very_rows_that_lie_in_it(
+    values: Any, hard: Callable[[pd.Series[Any]], pd.Series[bool]], stated: str | None
+) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"v": pd.Series(values).sample(frac=1, random_state=0).to_numpy()})
+    weak = hard(X["v"]).to_numpy()
+    if X["v"].dtype.kind == "f":
+        X.loc[rng.random(len(X)) < 0.1, "v"] = np.nan
+        weak = hard(X["v"]).to_numpy()
+    losses = _losses(len(X), 3) * np.where(weak, 4.0, 1.0)
+    kind: Kind = "datetime" if X["v"].dtype.kind == "M" else "numeric"
+    (found,) = weak_slices(X, losses, {"v": kind})
+    assert (found.inside == _rows_of(found.where, X)).all(), found.where
+    assert stated in (None, found.where)
 
 
 @pytest.mark.parametrize(("share", "told"), [(0.3, 1), (0.45, 1), (0.6, 0), (0.8, 0)])
