@@ -84,6 +84,7 @@ class PredictionServer:
         self._rate = RateLimit(self._limits.rate)
         self._metrics = Metrics()
         self._spools: dict[str, Spool] = {}
+        self._refused_by_disk: dict[str, str] = {}  # pipeline to why nothing can be recorded
         self._shadowing: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="predict")
 
@@ -124,7 +125,17 @@ class PredictionServer:
         while True:
             for one in self._champions.values():
                 await asyncio.to_thread(one.look)
+                if one.model is not None:
+                    await asyncio.to_thread(self._check_disk, one.name)
             await asyncio.sleep(self._limits.check_seconds)
+
+    def _check_disk(self, name: str) -> None:
+        try:
+            self._spools[name].check()
+        except OSError as error:
+            self._refused_by_disk[name] = _unrecorded(error)
+        else:
+            self._refused_by_disk.pop(name, None)
 
     async def _rest(self) -> None:
         """Give up what was written, so that it is delivered."""
@@ -263,9 +274,9 @@ class PredictionServer:
             self._spools[name].write([record])
         except OSError as error:
             logger.warning("%s: predictions cannot be recorded (%s)", name, error.strerror)
+            self._refused_by_disk[name] = _unrecorded(error)
             raise RefusedError(
-                503, "infrastructure",
-                f"The predictions could not be recorded ({error.strerror}): none is returned.",
+                503, "infrastructure", self._refused_by_disk[name],
                 "Free space in the server's state folder, or mount it for writing; then try again.",
             ) from None  # fmt: skip
 
@@ -313,7 +324,7 @@ class PredictionServer:
             name: (one.problem.message if one.problem else "its champion is being loaded")
             for name, one in self._champions.items()
             if one.model is None
-        }
+        } | self._refused_by_disk
         versions = {n: o.model.version.version for n, o in self._champions.items() if o.model}
         return _json(
             {"ready": not missing, "versions": versions, "missing": missing},
@@ -326,6 +337,10 @@ class PredictionServer:
 
     async def _openapi(self, _: Request) -> Response:
         return _json(openapi(self._champions.values(), token=self._token))
+
+
+def _unrecorded(error: OSError) -> str:
+    return f"The predictions could not be recorded ({error.strerror}): none is returned."
 
 
 def _no_such_address(request: Request, error: Exception) -> Response:

@@ -110,7 +110,8 @@ def overview(
         )
         given = ledgers.get(name, (evidence.NoAccounts(), ""))
         found[name] = _kept_or_made(pipeline, *given, answer, kept.get(name), moment)
-    now_kept = {name: one for name, (one, _) in found.items()}
+    of_others = {name: one for name, one in kept.items() if moment < one.until}
+    now_kept = of_others | {name: one for name, (one, _) in found.items()}
     if shared and now_kept != kept:
         write_kept(state, now_kept)
     return tuple(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ SUFFIX = ".spool"
 _HEAD = struct.Struct("<II")
 _MOST_BYTES = 256_000_000
 _REST_SECONDS = 1.0
+_ROOM_BYTES = 65_536
 
 
 class SpooledVersion(Record):
@@ -66,6 +68,13 @@ class Spool:
         except OSError:
             self._undo(start)
             raise
+
+    def check(self) -> None:
+        """Raise OSError where the disk takes no more records; leaves nothing behind."""
+        private_folder(self.folder)
+        with tempfile.TemporaryFile(dir=self.folder, buffering=0) as file:
+            if file.write(bytes(_ROOM_BYTES)) < _ROOM_BYTES:
+                file.write(b"0")  # states why the disk took less
 
     def finished(self) -> Callable[[], None] | None:
         """Return what gives up a segment that is a second old; None where there is none."""

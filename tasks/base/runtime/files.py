@@ -31,7 +31,8 @@ def require_trusted(
     """Refuse a folder or file that other accounts may have filled; an absent one passes.
 
     A group that may write is trusted unless `others` names its bit. A volume that root mounted
-    there is trusted whatever its mode: containers get such ones, and hold no other account.
+    there is trusted though all accounts may write: containers get such ones, and hold no other
+    account. One with the sticky bit, as /tmp and /dev/shm are, is meant for several accounts.
 
     `remedy`: what to do where the owner or the mode cannot be changed; `owners`: user ids that are
     trusted beside this process's own and root's; `others`: bits of a mode that let somebody else
@@ -42,14 +43,17 @@ def require_trusted(
     except OSError:
         return  # whatever uses it reports why
     known = found.st_uid in {os.geteuid(), 0, *owners}
-    if known and (not found.st_mode & others or (found.st_uid == 0 and path.is_mount())):
+    shared = found.st_mode & stat.S_ISVTX
+    if known and (
+        not found.st_mode & others or (found.st_uid == 0 and path.is_mount() and not shared)
+    ):
         return
     owner = str(found.st_uid)
     with suppress(KeyError):
         owner = pwd.getpwuid(found.st_uid).pw_name
     change = f"chmod go-w {path}" if known else f"chown -R {os.geteuid()} {path}"
     advice = f"If it holds nothing of another account: `{change}`. Else remove it, or {remedy}."
-    if found.st_mode & stat.S_ISVTX:  # meant for all accounts, as /tmp is
+    if shared:
         advice = f"{remedy[:1].upper()}{remedy[1:]}; a folder inside it will do."
     raise ConfigError(
         f"{path} belongs to {owner} and has mode {stat.S_IMODE(found.st_mode):04o}: "

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from deploy.serving.limits import RateLimit
 from deploy.serving.server import BearerAuthentication, guarded, token_for
 from tasks.base.errors import UsageError
 from tasks.ledger.ledger import ledger_of
+from tasks.serving import spool
 from tasks.serving.delivery import deliver, spool_folder
 from tasks.serving.served_model import ServedModel
+from tasks.serving.spool import Spool
 from tests.opened import opened
 from tests.unit.serving.served import (
     WITH_IDS,
@@ -156,20 +159,32 @@ def test_an_unknown_pipeline_is_404_with_those_that_are_served(asking: TestClien
     assert "mine" in answer.json()["error"]["remedy"]
 
 
-def test_an_answer_that_cannot_be_recorded_is_not_given(
-    asking: TestClient, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_that_cannot_be_recorded_is_not_given_and_the_server_is_not_ready_meanwhile(
+    tmp_path: Path, model: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.serving import spool
-
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool.os, "write", full)
-    answer = asking.post(PATH, json={"rows": records(frame(1))})
-    monkeypatch.undo()
+    body = {"rows": records(frame(1))}
+    with client(tmp_path, model, Limits(check_seconds=0.05)) as asking:
+        with monkeypatch.context() as patch:
+            patch.setattr(Spool, "check", full)
+            _awaited(asking, 503)
+            assert "No space left" in asking.get("/ready").json()["missing"]["mine"]
+            patch.setattr(spool.os, "write", full)
+            answer = asking.post(PATH, json=body)
+        _awaited(asking, 200)
+        assert asking.post(PATH, json=body).status_code == 200
 
     assert answer.status_code == 503
     assert answer.json()["error"]["kind"] == "infrastructure"
+
+
+def _awaited(asking: TestClient, status: int) -> None:
+    until = time.monotonic() + 30
+    while asking.get("/ready").status_code != status:
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_metrics_count_requests_rows_and_broken_rules(asking: TestClient) -> None:

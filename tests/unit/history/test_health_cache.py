@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_a_link_to_nothing_hides_no_other_file(
     _read(made, monkeypatch, minutes=10)
 
     assert _read(_set_aside(made), monkeypatch, minutes=10)[1] == 1
+
+
+def test_reading_one_pipeline_keeps_what_is_known_of_others(
+    made: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = replace(pipeline(tmp_path / "other"), state=made.state)
+    overview([replace(other, config=other.config.model_copy(update={"name": "other"}))], now=NOW)
+
+    assert _read(made, monkeypatch, minutes=10)[1] == 0
+    assert set(health_cache.read_kept(made.state)) == {"flights", "other"}
+    _read(made, monkeypatch, minutes=3 * 24 * 60)
+    assert set(health_cache.read_kept(made.state)) == {"flights"}
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "\xff", "[" * 100_000, '{"flights": []}'])

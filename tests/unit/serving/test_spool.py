@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,29 @@ def test_a_full_disk_refuses_one_answer_and_leaves_no_half_of_it(
     spool.close()
 
     assert held(tmp_path) == [b"before", b"after"]
+
+
+def test_a_disk_that_takes_part_of_what_is_tried_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Spool(tmp_path / "spool").check()
+    assert not list((tmp_path / "spool").iterdir())
+    monkeypatch.setattr(spooling.tempfile, "TemporaryFile", lambda **_: nullcontext(_Full()))
+
+    with pytest.raises(OSError, match="No space"):
+        Spool(tmp_path / "spool").check()
+
+
+class _Full:
+    """A file on a disk with room for 4,096 bytes."""
+
+    room = 4_096
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken, self.room = min(len(data), self.room), 0
+        return taken
 
 
 def test_a_segment_that_is_given_up_is_followed_by_another(

@@ -123,3 +123,6 @@ def test_what_is_absent_or_a_volume_of_root_is_trusted(
     else:
         with pytest.raises(ConfigError):  # mounted by its user
             require_trusted(tmp_path, "")
+    tmp_path.chmod(0o1777)  # as /tmp and /dev/shm are where they are mounts
+    with pytest.raises(ConfigError, match="1777"):
+        require_trusted(tmp_path, "")
