@@ -56,11 +56,14 @@ def time_before(expression: str, timezone: str, now: datetime, count: int) -> da
     >>> time_before("30 2 * * *", "UTC", datetime(2026, 3, 2, 2, 30, tzinfo=UTC), 1).day
     1
     """
-    wall = croniter.croniter(expression, now.astimezone(ZoneInfo(timezone)).replace(tzinfo=None))
-    for _ in range(count + 1):
+    zone = ZoneInfo(timezone)
+    wall = croniter.croniter(expression, now.astimezone(zone).replace(tzinfo=None) + _LONGEST_SHIFT)
+    latest: list[datetime] = []
+    while True:
         shown: datetime = wall.get_prev(datetime)
-    moment = shown.replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC) - _LONGEST_SHIFT
-    before: list[datetime] = []
-    while (moment := next_time(expression, timezone, moment)) < now:
-        before.append(moment)
-    return before[-count]
+        moment = shown.replace(tzinfo=zone).astimezone(UTC)
+        if moment < now and moment not in latest:
+            latest = sorted([*latest, moment])[-count:]
+        first = latest[0].astimezone(zone).replace(tzinfo=None) if latest else shown
+        if len(latest) == count and shown < first - _LONGEST_SHIFT:
+            return latest[0]

@@ -19,6 +19,7 @@ SIZES = (100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000)
 LEAST_POINTS = 3
 _RATES = np.linspace(0.1, 1.5, 29)
 _DRAWS = 300
+_BEYOND = 10.0  # times what was gained so far: as far a metric without a bound may still go
 _OF_REACHED, _OF_LEFT = 0.02, 0.03
 """Shares of the gain over the baseline and of the loss that is left: what is less is little."""
 
@@ -72,10 +73,7 @@ def extrapolate(
     if len(points) < LEAST_POINTS:
         return curve.model_copy(update={"sentence": "Too few rows for a learning curve."})
     rows = np.array([p.rows for p in points], np.float64)
-    # A score that is bounded by 1 is turned into a loss that tends to 0.
-    sign = 1.0 if greater_is_better(metric) else -1.0
-    scores = np.array([p.valid for p in points])
-    losses = 1.0 - scores if sign > 0 else scores
+    losses = _losses(np.array([p.valid for p in points]), greater=greater_is_better(metric))
     noise = _noise(points)
     weights = 1.0 / noise**2
     law = power_law(rows, losses, weights)
@@ -99,6 +97,14 @@ def extrapolate(
             "sentence": _sentence(candidate, metric, points, (gain, low, high), verdict),
         }
     )
+
+
+def _losses(scores: Floats, *, greater: bool) -> Floats:
+    """Return scores as losses that tend to 0 or above: from 1, or an error's 0, downwards."""
+    losses, least = (-scores, -1.0) if greater else (scores, 0.0)
+    if losses.min() < least:  # a metric of one's own, without such a bound
+        least = float(losses.min() - _BEYOND * np.ptp(losses))
+    return losses - least
 
 
 def _noise(points: Sequence[CurvePoint]) -> Floats:

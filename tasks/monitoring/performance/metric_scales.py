@@ -19,7 +19,7 @@ from typing import Literal
 _SHARES = frozenset(
     {
         "accuracy", "balanced_accuracy", "precision", "recall", "f1", "precision_macro",
-        "recall_macro", "f1_macro", "roc_auc", "average_precision",
+        "recall_macro", "f1_macro", "roc_auc", "average_precision", "ndcg_at_10", "map_at_10",
     }
 )  # fmt: skip
 _LOSSES = frozenset(

@@ -131,7 +131,9 @@ def _between(
 def _greater(now: Floats, before: Floats, between: float, known_from: int) -> float:
     """Return the p-value of a mean that is no greater, windows having the variance `between`."""
     variance = now.var(ddof=1) / len(now) + before.var(ddof=1) / len(before) + between
-    score = float(now.mean() - before.mean()) / math.sqrt(max(float(variance), 1e-12))
+    score = float(now.mean() - before.mean()) / math.sqrt(
+        max(float(variance), np.finfo(np.float64).tiny)
+    )
     return float(scipy.stats.t.sf(score, known_from))
 
 

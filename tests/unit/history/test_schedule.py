@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from croniter import croniter
 
+from tasks.history import schedule
 from tasks.history.schedule import next_time, time_before
 
 _NIGHTS = [
@@ -62,3 +66,24 @@ def test_both_directions_name_what_prefects_server_schedules(
         due = sorted(moment.astimezone(UTC) for moment in dates)
 
         assert runs(expression, timezone, start, end) == [m for m in due if m < end]
+
+
+def test_a_schedule_of_every_minute_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = 0
+
+    class Counted(croniter):
+        def get_prev(self, *given: Any) -> Any:
+            nonlocal walked
+            walked += 1
+            return super().get_prev(*given)
+
+        def get_next(self, *given: Any) -> Any:
+            nonlocal walked
+            walked += 1
+            return super().get_next(*given)
+
+    monkeypatch.setattr(schedule, "croniter", SimpleNamespace(croniter=Counted))
+    now = datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC)
+
+    assert time_before("* * * * *", "UTC", now, 2) == datetime(2026, 3, 2, 11, 59, tzinfo=UTC)
+    assert walked < 1_000

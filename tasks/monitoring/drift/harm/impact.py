@@ -33,7 +33,7 @@ from tasks.base.arrays import spread
 from tasks.base.runtime.libraries import pd, scipy
 from tasks.base.training_records import Kind
 from tasks.monitoring.drift.column_summary import Summary, cuts_of
-from tasks.monitoring.drift.column_values import column_of, levels_of, numbers_of
+from tasks.monitoring.drift.column_values import column_of, is_numeric, levels_of, numbers_of
 from tasks.monitoring.drift.distances import Floats
 
 Predict = Callable[["pd.DataFrame"], NDArray[np.generic]]
@@ -57,15 +57,16 @@ class Bounds:
 
     def outside(self, column: pd.Series[Any]) -> NDArray[np.bool_]:
         """Return which rows hold something else, shape (n_rows,)."""
-        if math.isfinite(self.low) or self.levels is None:
+        if is_numeric(self.kind):
             values = numbers_of(column, self.kind).values
             null = np.isnan(values)
             found = (values < self.low) | (values > self.high)
         else:
             codes, texts = levels_of(column, self.kind)
-            strange = np.array([text not in self.levels for text in texts] + [False])
+            known = self.levels
+            strange = [known is not None and text not in known for text in texts]
             null = codes < 0
-            found = strange[codes]
+            found = np.array([*strange, False])[codes]
         return np.asarray(found if self.nulls else found | null)
 
 
@@ -197,12 +198,12 @@ def _change(before: NDArray[np.generic], after: NDArray[np.generic]) -> float:
 
 def upper_limit(past: Sequence[float], false_alarms: float) -> float | None:
     """Return the limit that one more value like `past` exceeds with a small probability."""
-    # The prediction limit of a normal sample (Hahn 1970) on the scale of log odds; values are
-    # fractions, or at least positive. None for fewer than three.
+    # The prediction limit of a normal sample (Hahn 1970) of the logarithms of the values, which are
+    # positive. None for fewer than three.
     if len(past) < 3:
         return None
-    odds = np.log(np.clip(np.array(past, dtype=np.float64), 0.005, None))
-    n = len(odds)
-    deviation = max(float(odds.std(ddof=1)), 0.1)
+    logs = np.log(np.clip(np.array(past, dtype=np.float64), 0.005, None))
+    n = len(logs)
+    deviation = max(float(logs.std(ddof=1)), 0.1)
     wide = float(scipy.stats.t.isf(false_alarms, n - 1)) * math.sqrt(1 + 1 / n)
-    return float(np.exp(odds.mean() + deviation * wide))
+    return float(np.exp(logs.mean() + deviation * wide))

@@ -82,3 +82,15 @@ def test_sizes_end_with_all_rows_and_grow() -> None:
         found = sizes(rows)
         assert found[-1] == rows
         assert list(found) == sorted(set(found))
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("profit", 1), ("saved_cost", -1)])
+def test_a_metric_without_a_bound_goes_on_as_it_went(metric: str, sign: int) -> None:
+    reached = {100: 100.0, 500: 180.0, 1_000: 230.0, 5_000: 330.0, 10_000: 370.0}
+    points = [CurvePoint(rows=n, train=0.0, valid=sign * v) for n, v in reached.items()]
+
+    found = extrapolate("lightgbm", metric, points, 0.0)
+
+    assert found.verdict == "helps"
+    assert found.gain is not None
+    assert 20 < found.gain < 60

@@ -73,11 +73,12 @@ def test_a_limit_of_a_share_stays_a_share_and_one_of_an_error_above_nothing() ->
 
 @pytest.mark.parametrize("blocks", [1, 2, 7, 50])
 @pytest.mark.parametrize("apart", [0.0, 0.4, 0.8])
-def test_a_fall_of_a_tenth_is_worse_on_any_history(blocks: int, apart: float) -> None:
+@pytest.mark.parametrize("metric", ["roc_auc", "ndcg_at_10", "map_at_10"])
+def test_a_fall_of_a_tenth_is_worse_on_any_history(blocks: int, apart: float, metric: str) -> None:
     rng = np.random.default_rng(blocks)
     held = 1 / (1 + np.exp(-(2.75 + apart * rng.standard_normal(blocks))))
     found = [_measured(value, 0.004) for value in held]
-    usual = combined(_measured(0.94, 0.004), found, [], "roc_auc")
+    usual = combined(_measured(0.94, 0.004), found, [], metric)
     assert 0.84 < usual.limit(0.006, BOUND, greater=True) < 0.94
 
 

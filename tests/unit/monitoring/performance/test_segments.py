@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 
 import numpy as np
@@ -108,3 +109,22 @@ def test_drift_within_one_segment_is_found_there(broken: bool) -> None:
     )  # fmt: skip
     assert [s.value for s in found] == ["basic", "plus", "pro"]
     assert [s.value for s in found if s.harmful] == (["plus"] if broken else [])
+
+
+def test_errors_in_a_tiny_unit_are_judged_alike() -> None:
+    def found(unit: float) -> list[str]:
+        def errors(n: int, seed: int, more: float, days: int) -> Scored:
+            part = scored(n, seed, days=days)
+            rng = np.random.default_rng(seed)
+            gap = rng.exponential(1.0, n) * (1 + more * (part.values["region"] == "north"))
+            zero = np.zeros(n)
+            answers = dataclasses.replace(
+                part.answers, truth=unit * gap, predicted=zero, probability=None
+            )
+            return Scored(answers, part.values)
+
+        window, before = errors(1_000, 1, 2.0, 7), errors(6_000, 0, 0.0, 56)
+        given = {"min_rows": 100, "false_alarms": 0.05, "length": WEEK}
+        return [s.value for s in judge_segments([window], before, **given) if s.worse]  # type: ignore[arg-type]
+
+    assert found(1.0) == found(1e-9) == ["north"]

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.base.monitoring_records import DriftResult, HarmFinding
 from tasks.base.training_records import Kind
+from tasks.monitoring.drift.column_summary import KNOWN, summarise
 from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.harm.domain_classifier import separate
@@ -195,6 +196,14 @@ def test_bounds_know_levels_ranges_and_nulls(reference: Reference) -> None:
     share, columns = outside_rows(frame, bounds)
     assert share == 0.75
     assert columns == {"fee": 0.5, "plan": 0.25}
+
+
+def test_levels_too_many_to_know_all_are_not_outside() -> None:
+    towns = pd.Series([f"t{k}" for k in range(KNOWN + 1)])
+    bounds = {"town": bounds_of(summarise(towns, "categorical", None, 0))}
+
+    assert outside_rows(pd.DataFrame({"town": ["t1", "new", "t2"]}), bounds)[0] == 0.0
+    assert outside_rows(pd.DataFrame({"town": ["t1", None]}), bounds)[0] == 0.5
 
 
 def test_an_effect_is_zero_where_nothing_moved_and_that_of_the_shift_where_it_did() -> None:
