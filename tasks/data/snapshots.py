@@ -23,7 +23,7 @@ from tasks.base.runtime.files import (
     write_whole,
 )
 from tasks.base.runtime.libraries import pa, pc, pd
-from tasks.base.runtime.mapped_files import let_mapped_pages_go, mapped_table
+from tasks.base.runtime.mapped_files import let_mapped_pages_go, mapped_table, prefetch
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.source_notes import ReadingNote
 from tasks.base.text.terminal import know_names
@@ -262,7 +262,11 @@ def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
     if absent:
         raise DataError(f"the snapshot has no column {absent[0]!r}.", "Run with --fresh.")
     know_names(table.column_names)
-    return table if columns is None else table.select(list(columns))
+    if columns is None:
+        return table
+    chosen = table.select(list(columns))
+    prefetch(chosen)
+    return chosen
 
 
 class Columns:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.base.runtime.mapped_files import let_mapped_pages_go, mapped_table
+from tasks.base.runtime.mapped_files import let_mapped_pages_go, mapped_table, prefetch
 
 
 def of_files() -> int:
@@ -17,14 +18,48 @@ def of_files() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssFile"))
 
 
+def written(table: pa.Table, path: Path, batch_rows: int | None = None) -> Path:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=batch_rows)
+    return path
+
+
+class _Noting(mmap.mmap):
+    """A mapped file that notes what is to be read of it."""
+
+    wanted: list[tuple[int, int]]
+
+    def madvise(self, option: int, *where: int) -> None:
+        if option == mmap.MADV_WILLNEED:
+            _Noting.wanted.append((where[0], where[0] + where[1]))
+        super().madvise(option, *where)
+
+
+def test_of_a_column_its_own_pages_are_read_and_none_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 20_000
+    columns = {name: np.full(rows, float(place)) for place, name in enumerate("abcd")}
+    texts = pa.array([None, "two", *["one"] * (rows - 2)])
+    path = written(pa.table({**columns, "text": texts}), tmp_path / "t.arrow", rows // 4)
+    monkeypatch.setattr(mmap, "mmap", _Noting)
+    table = mapped_table(path)
+
+    for name in ("c", "text"):
+        _Noting.wanted = []
+        prefetch(table.select([name]))
+        content = path.read_bytes()
+        read = b"".join(content[start:end] for start, end in _Noting.wanted)
+        buffers = [b for chunk in table[name].chunks for b in chunk.buffers() if b is not None]
+
+        assert all(start % mmap.PAGESIZE == 0 for start, _ in _Noting.wanted)
+        assert all(buffer.to_pybytes() in read for buffer in buffers)
+        assert len(read) < sum(buffer.size for buffer in buffers) + len(buffers) * mmap.PAGESIZE
+
+
 def test_a_table_read_from_end_to_end_does_not_stay_with_the_process(tmp_path: Path) -> None:
     numbers = pa.table({"x": np.arange(4_000_000)})
-    with (
-        pa.OSFile(str(tmp_path / "t.arrow"), "wb") as sink,
-        pa.ipc.new_file(sink, numbers.schema) as writer,
-    ):
-        writer.write_table(numbers)
-    table = mapped_table(tmp_path / "t.arrow")
+    table = mapped_table(written(numbers, tmp_path / "t.arrow"))
     before = of_files()
     assert table.equals(numbers)
     read = of_files()
