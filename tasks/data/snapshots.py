@@ -36,6 +36,8 @@ _BATCH_ROWS = 1 << 18
 _SMALL_ROWS = 50_000
 """Of fewer, threads cost more than they save."""
 _AT_ONCE_BYTES = 64_000_000
+_MANY_ROWS = 100
+"""Fewer touch less of a column than all of it, wherever they lie."""
 
 
 def write_snapshot(
@@ -252,6 +254,13 @@ def _text_buffers(chunk: Any) -> tuple[NDArray[np.int32], Any]:
 
 def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
     """Return a snapshot's table, mapped from disk; one that is gone or damaged is a DataError."""
+    table = _opened(path, columns)
+    if columns is not None:
+        prefetch(table)
+    return table
+
+
+def _opened(path: str | Path, columns: Sequence[str] | None) -> Any:
     try:
         table = mapped_table(path)
     except (OSError, pa.ArrowInvalid) as error:
@@ -262,11 +271,7 @@ def open_table(path: str | Path, columns: Sequence[str] | None = None) -> Any:
     if absent:
         raise DataError(f"the snapshot has no column {absent[0]!r}.", "Run with --fresh.")
     know_names(table.column_names)
-    if columns is None:
-        return table
-    chosen = table.select(list(columns))
-    prefetch(chosen)
-    return chosen
+    return table if columns is None else table.select(list(columns))
 
 
 class Columns:
@@ -307,8 +312,10 @@ def _few_at_once(path: str | Path, columns: Sequence[str] | None) -> Iterator[Se
 
 
 def _frame_of(path: str | Path, columns: Sequence[str] | None, rows: Ints | None) -> pd.DataFrame:
-    table = open_table(path, columns)
-    if rows is not None:
+    table = _opened(path, columns)
+    if rows is None:
+        prefetch(table)
+    else:
         table = _taken(table, rows)
     frame: pd.DataFrame = table.to_pandas()
     let_mapped_pages_go()
@@ -323,6 +330,8 @@ def _taken(table: Any, rows: Ints) -> Any:
     first, count = int(rows.min()), len(rows)
     # Arrow joins all chunks of a column before it takes from them: only those between the ends.
     table = table.slice(first, int(rows.max()) - first + 1)
+    if count >= _MANY_ROWS:
+        prefetch(table)
     if table.num_rows == count and bool((np.diff(rows) == 1).all()):
         return table
     return table.take(pa.array(rows - first))

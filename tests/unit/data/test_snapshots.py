@@ -170,6 +170,25 @@ def test_a_large_file_read_few_columns_at_a_time_gives_the_same_frame(
     assert read_frame(path, columns=[]).shape == read_frame(path)[[]].shape
 
 
+def test_of_a_few_rows_or_a_stretch_no_whole_column_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: dict[str, Kind] = {"x": "numeric"}
+    numbers = pa.table({"x": np.arange(1_000)})
+    path = write_snapshot(numbers, kinds, tmp_path, time_column=None, assumptions=()).path
+    fetched: list[int] = []
+    monkeypatch.setattr(
+        "tasks.data.snapshots.prefetch", lambda table: fetched.append(table.num_rows)
+    )
+
+    assert read_frame(path, ["x"], np.array([5, 990]))["x"].tolist() == [5, 990]
+    assert fetched == []
+    assert read_frame(path, ["x"], np.arange(200, 400))["x"].sum() == sum(range(200, 400))
+    assert fetched == [200]
+    assert len(read_frame(path, ["x"])) == 1_000
+    assert fetched == [200, 1_000]
+
+
 def test_columns_are_read_one_by_one(tmp_path: Path) -> None:
     columns = Columns(write(tmp_path).path)
     assert columns.num_rows == 3
