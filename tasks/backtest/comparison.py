@@ -152,7 +152,7 @@ class Comparison:
             return None
         gain = self.losses.of(model, window) - self.losses.of(fresh, window)
         first, last = self.replay.history.bounds(window)
-        found = _mean(gain, time_blocks(self.replay.history.stamps(first, last)))
+        found = _gain(gain, time_blocks(self.replay.history.stamps(first, last)))
         return found.low is not None and found.low > 0
 
     def _served(self, name: str) -> Floats:
@@ -209,9 +209,7 @@ class Comparison:
         never, every = self._served("never"), self._served("every_window")
         share = _share(losses, never, every, self._units)
         windows = tuple(
-            WindowScore(
-                loss=float(np.nanmean(self.losses.of(model, w))), score=self.losses.score(model, w)
-            )
+            WindowScore(loss=_mean(self.losses.of(model, w)), score=self.losses.score(model, w))
             for w, model in enumerate(models)
         )
         scores = [w.score for w in windows if w.score is not None]
@@ -223,8 +221,8 @@ class Comparison:
             captured=share.value,
             captured_low=share.low,
             captured_high=share.high,
-            gain_over_never=_mean(never - losses, self._units),
-            gain_over_every=_mean(every - losses, self._units),
+            gain_over_never=_gain(never - losses, self._units),
+            gain_over_every=_gain(every - losses, self._units),
             windows=windows,
             **counts,
         )
@@ -239,7 +237,13 @@ def _sums(values: Floats, units: NDArray[np.int64]) -> tuple[Floats, Floats]:
     return sums.astype(np.float64), counts.astype(np.float64)
 
 
-def _mean(values: Floats, units: NDArray[np.int64]) -> MetricValue:
+def _mean(losses: Floats) -> float | None:
+    """Return the mean loss; None where no row has one, as of groups that cannot be ranked."""
+    known = losses[np.isfinite(losses)]
+    return float(known.mean()) if len(known) else None
+
+
+def _gain(values: Floats, units: NDArray[np.int64]) -> MetricValue:
     """Return the mean of paired differences with its block bootstrap interval."""
     finite = values[np.isfinite(values)]
     if not len(finite):

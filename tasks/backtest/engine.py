@@ -34,8 +34,8 @@ from tasks.base.monitoring_records import (
     PolicyDecision,
     WindowFlag,
 )
-from tasks.base.runtime.libraries import croniter
 from tasks.base.training_records import RefitGain, TrainingKind
+from tasks.history.schedule import next_time
 from tasks.monitoring.probation.promotion_chain import Move
 from tasks.policy.gain_rule import weigh
 from tasks.policy.retraining import decide
@@ -290,8 +290,8 @@ class Replay:
         """Return whether a calendar falls into `window`."""
         if not cron:
             return False
-        found = self.history.windows[window]
-        return bool(croniter.croniter(cron, found.start).get_next(datetime) <= found.end)
+        found, timezone = self.history.windows[window], self.config.schedules.timezone
+        return next_time(cron, timezone, found.start) <= found.end
 
     def _trained(
         self, state: State, window: int, kind: TrainingKind, reason: str, alarm: bool
@@ -302,7 +302,7 @@ class Replay:
         newer = last - max(first, state.champion.model.last)
         needed = rows_needed(self.config) if kind == "refit" else 1
         if newer < needed:
-            why = f"{reason}; {newer:,} newer rows have a label, {needed:,} are needed"
+            why = f"{reason}; {max(newer, 0):,} newer rows have a label, {needed:,} are needed"
             return replace(state, events=(*state.events, event.model_copy(update={"reason": why})))
         tried, promoted, showed = self._candidate(state, window, refit=kind == "refit")
         action = "refit" if kind == "refit" else "training"

@@ -35,6 +35,7 @@ FEWEST_WINDOWS = 4
 """Fewest windows to replay: with fewer no policies can be distinguished."""
 _FIRST_SHARE = 3
 """The first training has the oldest third of the history where the file states no window."""
+_NO_TIME = np.iinfo(np.int64).min
 _QUICK_WINDOWS = 12
 _QUICK_ROWS = 20_000
 
@@ -163,7 +164,7 @@ def load_history(
     read = load_window(whole, pipeline.base, folder / "read")
     table = open_table(read.path)
     times = _times(table[config.time_column])
-    usable = np.flatnonzero((times >= 0) & _labelled(table[config.target]))
+    usable = np.flatnonzero((times != _NO_TIME) & _labelled(table[config.target]))
     if not len(usable):
         raise DataError(
             f"no row of {read.rows:,} has both a time and a label in {config.target!r}.",
@@ -173,12 +174,13 @@ def load_history(
     windows, start = _windows(times[order], length, delay, pipeline)
     if quick:
         order, windows, start = _fewer(order, times, windows, start, config)
-    first = order[times[order] < _micros(windows[0].start - delay)]
+    stamps, ends = times[order], windows[0].start
+    first = order[(stamps >= _micros(start)) & (stamps < _micros(ends - delay))]
     if len(first) < config.monitoring.min_rows:
         raise UsageError(
-            f"{len(first):,} labelled rows lie before {windows[0].start:%Y-%m-%d %H:%M}, where the "
-            f"first training ends; {config.monitoring.min_rows:,} are needed.",
-            "Load a longer history, or state a shorter --label-delay.",
+            f"The first training, at {ends:%Y-%m-%d %H:%M}, has {len(first):,} labelled rows from "
+            f"{start:%Y-%m-%d %H:%M} on; {config.monitoring.min_rows:,} are needed.",
+            "Load a longer history, or state a longer training.window or a shorter --label-delay.",
         )
     early = table.take(first)
     kinds, _ = infer_kinds(
@@ -256,8 +258,8 @@ def _delay(pipeline: Pipeline, stated: str | None) -> timedelta:
 
 
 def _times(column: Any) -> Ints:
-    """Return microseconds since 1970, -1 where there is no time."""
-    micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).fill_null(-1)
+    """Return microseconds since 1970, `_NO_TIME` where there is no time."""
+    micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).fill_null(_NO_TIME)
     return np.asarray(micros.to_numpy(), dtype=np.int64)
 
 
@@ -279,8 +281,9 @@ def _windows(
     oldest, newest = (_moment(int(times[place])) for place in (0, -1))
     span = newest - oldest
     first = span / _FIRST_SHARE if stated is None else min(stated, span / 2)
-    late = delay and len(times) > needed
-    known = _moment(int(times[needed])) + delay if late else oldest
+    late = delay and len(times) >= needed
+    # Labels known at a moment are of rows before it by more than the delay.
+    known = _moment(int(times[needed - 1]) + 1) + delay if late else oldest
     first = max(first, known - oldest)
     cut = grid(oldest + first, newest + timedelta(microseconds=1), length)
     ahead = [w for w in cut if w.start >= max(known, oldest + first - length)]
@@ -293,7 +296,7 @@ def _windows(
             f"a backtest needs {FEWEST_WINDOWS} at least.",
             _shorter(span - first),
         )
-    return found, oldest
+    return found, oldest if stated is None else max(oldest, found[0].start - stated)
 
 
 def _shorter(left: timedelta) -> str:
@@ -319,7 +322,8 @@ def _fewer(
     inside = order[(stamps >= _micros(begin)) & (stamps < _micros(kept[-1].end))]
     if len(inside) > _QUICK_ROWS:
         inside = inside[:: -(-len(inside) // _QUICK_ROWS)]
-    return inside, kept, begin
+    # A window of few rows may have lost them all.
+    return inside, tuple(w for w in kept if _rows_in(times[inside], w)), begin
 
 
 def _rows_in(times: Ints, window: Window) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +34,6 @@ from tasks.monitoring.performance.realised import assess_window
 
 if TYPE_CHECKING:
     from tasks.monitoring.drift.harm.ordinary_blocks import OrdinaryBlocks
-    from tasks.monitoring.drift.harm.verdict import Evidence
     from tasks.monitoring.drift.reference_summary import Reference
 
 Found = TypeVar("Found", bound=Record)
@@ -225,7 +224,7 @@ class Monitor:
             holdout=holdout,
             reference=reference,
             shift=shift,
-            label_delay=history.delay or timedelta(0),
+            label_delay=history.delay,
             now=now,
             false_alarms=monitoring.false_alarms,
             length=history.length,

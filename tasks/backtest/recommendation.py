@@ -10,6 +10,7 @@ from tasks.backtest.policies import Policy
 from tasks.backtest.results import PolicyResult, Recommendation
 from tasks.base.config import PipelineConfig
 from tasks.base.text.durations import format_duration
+from tasks.base.text.phrases import plural
 
 _MOST_OF_IT = 0.9
 """Share of the best policy's gain that a policy with fewer trainings has to have."""
@@ -75,7 +76,7 @@ def _measured(result: PolicyResult, never: PolicyResult, loss_name: str) -> str:
 
 def _nothing(best: PolicyResult, chosen: PolicyResult, never: PolicyResult, loss_name: str) -> str:
     windows = len(never.windows)
-    tried = f"{chosen.fitted} times" if chosen.fitted else "never"
+    tried = plural(chosen.fitted, "time") if chosen.fitted else "never"
     return (
         f"Use gain, which trains only where it is measured to pay: in these {windows} windows it "
         f"trained {tried}, and no policy was better than never training beyond noise (the best, "
@@ -84,14 +85,15 @@ def _nothing(best: PolicyResult, chosen: PolicyResult, never: PolicyResult, loss
 
 
 def _sentence(chosen: PolicyResult, best: PolicyResult, never: PolicyResult, loss_name: str) -> str:
-    trained = f"trained {chosen.fitted} times in {len(never.windows)} windows"
+    trained = f"trained {plural(chosen.fitted, 'time')} in {len(never.windows)} windows"
     text = f"Use {chosen.policy}: {trained}, {_measured(chosen, never, loss_name)}."
     if chosen.policy == best.policy:
         return text
     more = _gain(best) / _gain(chosen) - 1
     if more < 0.005:
-        return f"{text} {best.policy} gains no more with {best.fitted} trainings."
-    return f"{text} The best, {best.policy}, gains {more:.0%} more with {best.fitted} trainings."
+        return f"{text} {best.policy} gains no more with {plural(best.fitted, 'training')}."
+    many = plural(best.fitted, "training")
+    return f"{text} The best, {best.policy}, gains {more:.0%} more with {many}."
 
 
 def _settings(policy: Policy, config: PipelineConfig, length: timedelta) -> dict[str, Any]:

@@ -49,12 +49,12 @@ class WindowScore(Record):
     Attributes
     ----------
     loss
-        Mean loss of the window's rows; smaller is better.
+        Mean loss of the window's rows; smaller is better; None where it is not defined.
     score
         The pipeline's metric; None where it is not defined.
     """
 
-    loss: float
+    loss: float | None
     score: float | None = None
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.backtest import page
 from tasks.backtest.comparison import Comparison, loss_name
 from tasks.backtest.engine import Replay, State
-from tasks.backtest.fits import Fits, search, training_of
+from tasks.backtest.fits import Fits, FittedModel, search, training_of
 from tasks.backtest.history import History, load_history
 from tasks.backtest.observation import Monitor
 from tasks.backtest.policies import policies_of, with_span
@@ -202,16 +202,18 @@ def record(store: Store, outcome: BacktestOutcome) -> str:
                 **{count: float(getattr(result, count)) for count in counts},
             },
             curves={
-                "window.loss": [w.loss for w in result.windows],
-                f"window.{outcome.metric}": [
-                    float("nan") if w.score is None else w.score for w in result.windows
-                ],
+                "window.loss": _numbers(w.loss for w in result.windows),
+                f"window.{outcome.metric}": _numbers(w.score for w in result.windows),
             },
         )
         store.finish_run(child)
     store.log_files(parent, {"backtest.html": outcome.report})
     store.finish_run(parent)
     return parent
+
+
+def _numbers(values: Iterable[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]
 
 
 def folder_of(pipeline: Pipeline) -> Path:
@@ -262,7 +264,9 @@ def _notes(pipeline: Pipeline, request: BacktestRequest, replay: Replay) -> tupl
     return tuple(found)
 
 
-def _window(history: History, comparison: Comparison, never, place: int) -> ReplayedWindow:  # type: ignore[no-untyped-def]
+def _window(
+    history: History, comparison: Comparison, never: FittedModel, place: int
+) -> ReplayedWindow:
     first, last = history.bounds(place)
     harmed = comparison.harmful(never, place)
     return ReplayedWindow(window=history.windows[place], rows=last - first, harmed=bool(harmed))

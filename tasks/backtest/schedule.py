@@ -57,7 +57,7 @@ def best_schedule(losses: NDArray[np.float64]) -> Schedule:
     best = np.full(n + 1, np.inf)
     best[0] = 0.0
     made = np.zeros((n + 1, 2), dtype=np.int64)
-    tiny = 1e-12 * max(1.0, float(np.abs(sums[0, 0, -1])))
+    tiny = 1e-12 * float(np.abs(sums[0, 0, -1]))
     for end in range(1, n + 1):
         for i in range(end):
             spent = sums[:, i, end] - sums[:, i, i]

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tasks.backtest.comparison import Comparison
 from tasks.backtest.moves.probation import promotion, trial_of
 from tasks.backtest.moves.promotion import first_champion, measured_gain
 from tasks.backtest.observation import Champion
+from tasks.backtest.policies import policies_of
 from tasks.base.settings.monitoring import PolicyConfig, SchedulesConfig
 from tests.unit.backtest.replays import (
     START,
@@ -217,3 +218,27 @@ def test_rows_at_the_time_of_the_newest_that_a_training_saw_are_not_new(tmp_path
 
     start, end = replay.history.bounds(0)
     assert f"{end - start} new rows" in answer.sentence
+
+
+def test_a_window_without_a_loss_has_none_and_can_be_written_as_json(tmp_path: Path) -> None:
+    frame, fixed = table(8), ("never", "every_window")
+    frame.loc[frame.index[-60:], "y"] = float("nan")
+    replay = replay_of(history_of(frame), config_of(), tmp_path)
+    policies = tuple(p for p in policies_of(config_of(), 5, 3 * WEEK) if p.name in fixed)
+
+    found = Comparison(replay, played(replay, policies)).results()
+
+    assert all(result.windows[-1].loss is None for result in found)
+    json.dumps([result.model_dump(mode="json") for result in found], allow_nan=False)
+
+
+@pytest.mark.parametrize(("timezone", "falls"), [("UTC", True), ("America/New_York", False)])
+def test_the_calendar_falls_in_the_file_s_time_zone(
+    tmp_path: Path, timezone: str, falls: bool
+) -> None:
+    schedules = SchedulesConfig(training="0 0 2 * *", timezone=timezone)
+    config = config_of().model_copy(update={"schedules": schedules})
+    replay = replay_of(history_of(table(6)), config, tmp_path)
+
+    assert replay.history.windows[0].end == datetime(2026, 2, 2, tzinfo=UTC)
+    assert replay._falls("0 0 2 * *", 0) is falls

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tasks.backtest.history import load_history
 from tasks.base.errors import KeepfitError, UsageError
-from tasks.base.pipeline_file import load_pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tests.tables import write_churn, write_pipeline
 
 ENOUGH = "monitoring: {min_rows: 50}\n"
@@ -92,3 +94,56 @@ def test_a_length_that_is_none_is_a_mistake_of_the_command_line(tmp_path: Path) 
 
     with pytest.raises(UsageError, match="--every soon"):
         load_history(pipeline, tmp_path / "kept", every="soon")
+
+
+def pipeline_at(folder: Path, times: Any, extra: str) -> Pipeline:
+    """Return a pipeline over rows at these times."""
+    x = np.random.default_rng(0).normal(size=len(times))
+    rows = {"customer": range(len(x)), "when": times, "x": x, "Churned?": x > 0}
+    pd.DataFrame(rows).to_csv(folder / "rows.csv", index=False)
+    return load_pipeline(write_pipeline(folder / "p", folder / "rows.csv", extra, time=True))
+
+
+def test_rows_before_1970_have_a_time(tmp_path: Path) -> None:
+    days = pd.date_range("1965-01-01", periods=3_000)
+    pipeline = pipeline_at(tmp_path, days, "monitoring: {min_rows: 50, window: 26w}\n")
+
+    history = load_history(pipeline, tmp_path / "kept")
+
+    assert (history.rows, history.start.year, history.notes) == (3_000, 1965, ())
+
+
+def test_a_training_window_within_the_label_delay_has_no_rows(tmp_path: Path) -> None:
+    hours = pd.date_range("2026-01-01", periods=2_000, freq="1h")
+    extra = "training: {window: 7d}\nmonitoring: {min_rows: 50, window: 1d, label_delay: 7d}\n"
+
+    with pytest.raises(UsageError, match="has 0 labelled rows") as error:
+        load_history(pipeline_at(tmp_path, hours, extra), tmp_path / "kept")
+    assert "longer training.window" in str(error.value.remedy)
+
+
+def test_the_first_training_waits_for_labels_of_rows_that_share_a_time(tmp_path: Path) -> None:
+    days = np.repeat(pd.date_range("2026-01-01", periods=60), 30)
+    extra = "monitoring: {min_rows: 50, window: 1d, label_delay: 30d}\n"
+
+    history = load_history(pipeline_at(tmp_path, days, extra), tmp_path / "kept")
+
+    assert history.trained(history.windows[0].start, None) == (0, 60)
+
+
+def test_a_sample_leaves_out_windows_that_lost_all_rows(tmp_path: Path) -> None:
+    times = pd.date_range("2020-01-01", periods=42_000, freq="10min")
+    lonely = (times >= "2020-09-07") & (times < "2020-09-14")
+    lonely[np.flatnonzero(lonely)[500]] = False
+    made = []
+    for left_out in (0, 1):  # every other row is drawn: one of both draws leaves the window empty
+        folder = tmp_path / str(left_out)
+        folder.mkdir()
+        few = times[~lonely].delete(range(30_000, 30_000 + left_out))
+        pipeline = pipeline_at(folder, few, "monitoring: {min_rows: 50, window: 7d}\n")
+        made.append(load_history(pipeline, folder / "kept", quick=True))
+
+    assert sorted(len(history.windows) for history in made) == [11, 12]
+    for history in made:
+        bounds = [history.bounds(place) for place in range(len(history.windows))]
+        assert all(first < last for first, last in bounds)

@@ -125,3 +125,8 @@ def test_settings_that_the_file_cannot_have_leave_it_as_it_is(tmp_path: Path) ->
         )
 
     assert pipeline.path.read_bytes() == before
+
+
+def test_one_training_is_written_in_the_singular() -> None:
+    found = recommended(result("gain", 0.55, 0.2, 1), result("every_window_gated", 0.5, 0.2, 1))
+    assert "trained 1 time in" in found.sentence

@@ -31,3 +31,8 @@ def test_no_other_schedule_loses_less(kinds: int, n: int, seed: int) -> None:
 
 def test_among_equals_it_trains_as_seldom_as_it_can() -> None:
     assert best_schedule(np.ones((1, 6, 6))).trained == ()
+
+
+def test_losses_in_a_tiny_unit_have_the_same_schedule() -> None:
+    losses = np.array([[[1.0, 5.0, 5.0], [0.0, 1.0, 4.0], [0.0, 0.0, 4.0]]])
+    assert best_schedule(losses * 1e-14).trained == best_schedule(losses).trained == (1,)
