@@ -77,7 +77,7 @@ def draw_windows(outcome: BacktestOutcome) -> mpl.figure.Figure:
     colours = (drawing.GREY, drawing.BLUE, drawing.GREEN, drawing.ORANGE)
     places = np.arange(len(outcome.windows))
     for name, colour in zip(names, colours, strict=False):
-        losses = [w.loss for w in outcome.of(name).windows]
+        losses = np.array([w.loss for w in outcome.of(name).windows], np.float64)  # None: a gap
         axes.plot(places, losses, color=colour, linewidth=1.4, label=drawing.plain(name))
     step = max(1, len(places) // 4)
     shown = places[::step]
