@@ -142,7 +142,7 @@ def beside_champion(known: Known) -> Link | None:
         roles=roles.running(OwnCode.of(pipeline.config.hooks, pipeline.base)),
         metric=metric,
         windows=[span],
-        confidence=pipeline.config.gate.confidence,
+        confidence=(1 + pipeline.config.gate.confidence) / 2,  # of one side
         needed=1,
         seed=pipeline.config.training.seed,
         min_rows=pipeline.config.monitoring.min_rows,

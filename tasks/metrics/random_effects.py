@@ -13,6 +13,7 @@ parameter in Bayesian random-effects meta-analysis, Research Synthesis Methods 1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -83,13 +84,16 @@ def random_effects(
     centre: float | None = None,
     shared: float = 0.0,
     factors: Floats | None = None,
+    others: Sequence[tuple[Floats, Floats]] = (),
 ) -> RandomEffects:
     """Return the distribution of one more value, given values and the variances of their noise.
 
     `prior` is the scale of the half-t prior of the deviation between values (0: they do not vary),
     `freedom` its degrees of freedom (infinite: half-normal; 1: half-Cauchy). Beside a known
     `centre`, `shared` is the variance of an error that all values share and one more does not have.
-    `factors` are how many times the usual variance each value has.
+    `factors` are how many times the usual variance each value has. `others` are values around
+    other centres with the variances of their noise, that deviate by as much: nothing else of them
+    counts.
 
     >>> far = random_effects(np.array([1.4, -1.3]), np.full(2, 0.01), 0.05, freedom=1, centre=0.0)
     >>> near = random_effects(np.array([0.1, -0.1]), np.full(2, 0.01), 0.05, freedom=1, centre=0.0)
@@ -101,7 +105,7 @@ def random_effects(
         spread = np.array([noise.mean() / len(placed) if centre is None else 0.0])
         return RandomEffects(np.zeros(1), np.ones(1), mean, spread, 0.0)
     times = np.ones(len(placed)) if factors is None else factors
-    return _posterior(placed, noise, prior, freedom, centre, shared, times)
+    return _posterior(placed, noise, prior, freedom, centre, shared, times, others)
 
 
 def mixed(first: RandomEffects, second: RandomEffects, share: float) -> RandomEffects:
@@ -124,17 +128,19 @@ def _posterior(
     centre: float | None,
     shared: float,
     factors: Floats,
+    others: Sequence[tuple[Floats, Floats]],
 ) -> RandomEffects:
     off = placed - (float(placed.mean()) if centre is None else centre)
-    most = max(_TAIL[freedom == inf] * prior, 10 * float(np.sqrt(np.mean(off**2))))
+    away = np.concatenate([off, *(values - values.mean() for values, _ in others)])
+    most = max(_TAIL[freedom == inf] * prior, 10 * float(np.sqrt(np.mean(away**2))))
     # Finer where deviations are small.
     even = (np.arange(_DEVIATIONS) + 0.5) / _DEVIATIONS
     between = most * even**2
-    total = np.maximum(between[:, None] ** 2 * factors + noise, np.finfo(np.float64).tiny)
-    precision = (1 / total).sum(axis=1)
-    fitted = (placed / total).sum(axis=1) / precision
-    apart = ((placed - fitted[:, None]) ** 2 / total).sum(axis=1)
-    log_weights = -0.5 * (np.log(total).sum(axis=1) + apart) + _log_prior(between, prior, freedom)
+    log_weights, fitted, precision = _fitted(placed, noise, factors, between)
+    log_weights += _log_prior(between, prior, freedom)
+    for values, errors in others:
+        likelihood, _, about = _fitted(values, errors, np.ones(len(values)), between)
+        log_weights += likelihood - 0.5 * np.log(about)
     if centre is None:
         means, variances = fitted, 1 / precision
         log_weights -= 0.5 * np.log(precision)
@@ -148,6 +154,17 @@ def _posterior(
     evidence = float(log_weights.max() + np.log(weights.sum()))
     weights /= weights.sum()
     return RandomEffects(between, weights, means, variances, evidence)
+
+
+def _fitted(
+    placed: Floats, noise: Floats, factors: Floats, between: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return, under each deviation, the log likelihood, the fitted centre and its precision."""
+    total = np.maximum(between[:, None] ** 2 * factors + noise, np.finfo(np.float64).tiny)
+    precision = (1 / total).sum(axis=1)
+    fitted = (placed / total).sum(axis=1) / precision
+    apart = ((placed - fitted[:, None]) ** 2 / total).sum(axis=1)
+    return -0.5 * (np.log(total).sum(axis=1) + apart), fitted, precision
 
 
 def _log_prior(deviations: Floats, scale: float, freedom: float) -> Floats:

@@ -10,7 +10,7 @@ from tasks.backtest.history import History
 from tasks.backtest.observation import Champion, Monitor
 from tasks.base.config import PipelineConfig
 from tasks.base.runtime.libraries import pd
-from tasks.monitoring.probation.promotion_chain import Chain, Move, chain_of
+from tasks.monitoring.probation.promotion_chain import Chain, Move, chain_of, differences_of
 from tasks.monitoring.probation.verdict import judge_probation
 
 
@@ -57,14 +57,21 @@ def trial_of(
         needed=config.policy.probation,
         seed=config.training.seed,
         min_rows=config.monitoring.min_rows,
+        earlier=differences_of(moves, history.metric),
     )
+    if verdict.state == "running":
+        return None
     if verdict.state == "rolled_back":
-        back = base.model_copy(update={"since": len(served)})
-        return Trial(Move(kind="rolled_back", version=base.version), back, verdict.sentence)
-    if verdict.state == "confirmed":
+        judged, champion = base, base.model_copy(update={"since": len(served)})
+    else:
         judged = next(served[w] for w in tried if history.windows[w] == verdict.until)
-        return Trial(Move(kind="confirmed", version=judged.version), champion, verdict.sentence)
-    return None
+    move = Move(
+        kind=verdict.state,
+        version=judged.version,
+        metric=history.metric,
+        differences=verdict.differences,
+    )
+    return Trial(move, champion, verdict.sentence)
 
 
 def promotion(champion: Champion, former: Champion, *, refit: bool) -> Move:

@@ -14,7 +14,14 @@ from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Snapshot
 from tasks.monitoring.monitored_window import Look
 from tasks.monitoring.performance.window_performance import made_by, unseen_rows
-from tasks.monitoring.probation.promotion_chain import Chain, chain_of, moves_of, windows_of
+from tasks.monitoring.probation.promotion_chain import (
+    Chain,
+    Move,
+    chain_of,
+    differences_of,
+    moves_of,
+    windows_of,
+)
 from tasks.monitoring.probation.verdict import judge_probation
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.version_files.holdouts import reference_predictions
@@ -45,7 +52,8 @@ def try_champion(
     """
     if not pipeline.config.policy.probation or look.window is None:
         return None, None
-    chain = chain_of(look.champion.version, moves_of(earlier))
+    moves = moves_of(earlier)
+    chain = chain_of(look.champion.version, moves)
     base = None if chain is None else pipeline.store.version(pipeline.config.name, chain.base)
     if chain is None or base is None:
         return None, None
@@ -53,7 +61,7 @@ def try_champion(
     scored = _scored(pipeline, look, chain, earlier)
     if not scored:
         return None, None
-    verdict = _judged(pipeline, look.champion, base, scored)
+    verdict = _judged(pipeline, look.champion, base, scored, moves)
     if verdict.state == "running":
         return verdict, None
     return verdict, _concluded(pipeline, look, base, scored, verdict, now)
@@ -100,8 +108,10 @@ def _judged(
     champion: ModelVersion,
     base: ModelVersion,
     scored: Mapping[Window, ModelVersion],
+    moves: Sequence[Move],
 ) -> ProbationVerdict:
     config = pipeline.config
+    metric = _metric(pipeline, champion)
     ours = [_rows(pipeline, version, window) for window, version in scored.items()]
     theirs = [
         _of_base(pipeline, base, window) if len(rows) else rows
@@ -111,7 +121,7 @@ def _judged(
         ours,
         theirs,
         roles=champion.roles.running(OwnCode.of(config.hooks, pipeline.base)),
-        metric=champion.tags.get("keepfit.metric", config.metric or ""),
+        metric=metric,
         windows=list(scored),
         confidence=config.gate.confidence,
         needed=config.policy.probation,
@@ -121,7 +131,12 @@ def _judged(
         former_reference=reference_predictions(pipeline.store, base),
         versions=[version.version for version in scored.values()],
         against=base.version,
+        earlier=differences_of(moves, metric),
     )
+
+
+def _metric(pipeline: OpenPipeline, champion: ModelVersion) -> str:
+    return champion.tags.get("keepfit.metric", pipeline.config.metric or "")
 
 
 def _of_base(pipeline: OpenPipeline, base: ModelVersion, window: Window) -> pd.DataFrame:
@@ -171,6 +186,8 @@ def _concluded(
             "former": champion.version if back else base.version,
             "difference": verdict.difference,
             "interval": list(verdict.interval) if verdict.interval else None,
+            "metric": _metric(pipeline, champion),
+            "differences": [list(one) for one in verdict.differences],
             "windows": verdict.windows,
             "rows": verdict.rows,
             "by": "probation",

@@ -22,6 +22,8 @@ class Move(Record):
     version: str  # promoted, confirmed, or gone back to
     former: str = ""  # whom a promoted version replaced; empty for the first champion
     refit: bool = False  # whether it is the replaced version's recipe fitted on newer rows
+    metric: str = ""  # that a probation judged by
+    differences: tuple[tuple[float, float], ...] = ()  # of its windows, with standard errors
 
 
 class Chain(Record):
@@ -65,6 +67,11 @@ def chain_of(champion: str, moves: Sequence[Move]) -> Chain | None:
     return Chain(members=tuple(members), base=version)
 
 
+def differences_of(moves: Sequence[Move], metric: str) -> list[tuple[tuple[float, float], ...]]:
+    """Return the differences of the windows of each ended probation in `metric`, as `moves` are."""
+    return [move.differences for move in moves if move.differences and move.metric == metric]
+
+
 def windows_of(chain: Chain | None, decisions: Sequence[Decision]) -> dict[Window, str]:
     """Return the windows that the chain's members were monitored in, and who scored each."""
     members = () if chain is None else chain.members
@@ -84,6 +91,8 @@ def moves_of(decisions: Sequence[Decision]) -> tuple[Move, ...]:
             version=decision.version,
             former=str(decision.evidence.get("former") or ""),
             refit=decision.evidence.get("training") == "refit",
+            metric=str(decision.evidence.get("metric") or ""),
+            differences=decision.evidence.get("differences") or (),
         )
         for decision in decisions
         if decision.kind in MOVES and decision.version is not None

@@ -22,12 +22,13 @@ from tasks.monitoring.performance.labelled_predictions import Answers, answers_o
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VARIATION = 1.5
+VARIATION = 2.0
 """Scale of the half-normal prior of the deviation between windows, in changes that matter.
 
 How often it sends versions back that are no worse, and finds those that are, is measured by
 ``tests/benchmarks/probation_error.py``.
 """
+MOST = 8  # earlier probations whose windows count, the newest: a table may change
 _REPLICATES = 1_000
 
 
@@ -38,10 +39,11 @@ class ProbationVerdict(Record):
     # The champion's metric minus the former's, greater is better: the windows' mean; or None.
     difference: float | None = None
     interval: tuple[float, float] | None = None  # of that mean, at `confidence`
-    confidence: float = 0.95  # of this one look: that of all looks together is shared among them
+    confidence: float = 0.95  # of this one look's interval: all looks share the level
     rows: int = 0  # labelled rows that both versions predicted
     windows: int = 0  # Windows judged
     until: Window | None = None  # the newest of them
+    differences: tuple[tuple[float, float], ...] = ()  # of each, and its standard error
     # estimated, former_estimated: the metric to expect on rows without labels too; information.
     estimated: float | None = None
     former_estimated: float | None = None
@@ -63,6 +65,7 @@ def judge_probation(
     former_reference: pd.DataFrame | None = None,
     versions: Sequence[str] = (),
     against: str = "",
+    earlier: Sequence[Sequence[tuple[float, float]]] = (),
 ) -> ProbationVerdict:
     """Return whether a promoted version stays, goes, or is still on trial.
 
@@ -73,13 +76,15 @@ def judge_probation(
     next window is what a rollback is for, and models have better and worse windows: a window's
     difference is the sum of a common mean, its own deviation and noise. The deviation has a weakly
     informative half-normal prior (Gelman 2006), so that two bad windows alone do not count as if
-    all were like them. The mean is looked at after every window, up to `needed` times, so each
-    look has the confidence 1 − (1 − `confidence`) / `needed` (Bonferroni; Pocock 1977 gives the
-    reason). Its interval below zero: rolled back. After `needed` windows that is not so:
-    confirmed. Where the metric is undefined or labels are absent the trial goes on; estimates are
-    stated and decide nothing, because they can't see what makes one model wrong and the other
-    right.
+    all were like them, and what windows of `earlier` probations varied by counts with it. The mean
+    is looked at after every window, up to `needed` times; that look k of n finds a version worse
+    which is not has the probability (1 − `confidence`) (k² − (k−1)²) / n², so most is left for the
+    last (Kim and DeMets 1987). Its interval below zero: rolled back. After `needed` windows that is
+    not so: confirmed. Where the metric is undefined or labels are absent the trial goes on;
+    estimates are stated and decide nothing, because they can't see what makes one model wrong and
+    the other right.
 
+    `earlier`: the ``differences`` of earlier probations in this metric, the newest first;
     `champion_rows`, `former_rows`: one frame per window, as ``Ledger.window_rows`` returns it for
     either version, oldest first; `windows`: the windows, in the same order; `confidence`: of all
     looks together, a fraction; `needed`: windows of the probation; 0: confirmed at once;
@@ -91,8 +96,8 @@ def judge_probation(
     References
     ----------
     Gelman (2006), Prior distributions for variance parameters in hierarchical models, Bayesian
-    Analysis 1. Pocock (1977), Group sequential methods in the design and analysis of clinical
-    trials, Biometrika 64.
+    Analysis 1. Kim and DeMets (1987), Design and analysis of group sequential tests based on the
+    type I error spending rate function, Biometrika 74.
     """
     if needed == 0:
         return ProbationVerdict(
@@ -117,7 +122,8 @@ def judge_probation(
     judged = [*found][:needed] or usable[:needed]
     who = _Names(tuple(dict.fromkeys(versions[n] for n in judged)) if versions else (), against)
     rows = sum(both(pairs[n], roles)[0].rows for n in judged)
-    verdict = _judged([*found.values()][:needed], metric, confidence, needed, rows, stated, who)
+    judgeable = [*found.values()][:needed]
+    verdict = _judged(judgeable, metric, confidence, needed, rows, stated, who, earlier)
     return verdict.model_copy(update={"until": windows[judged[-1]]})
 
 
@@ -157,10 +163,10 @@ def _judged(
     rows: int,
     estimates: Mapping[str, float | None],
     who: _Names,
+    earlier: Sequence[Sequence[tuple[float, float]]] = (),
 ) -> ProbationVerdict:
-    look = 1 - (1 - confidence) / needed
-    mean = _mean(found, metric) if found else None
-    tail = (1 - look) / 2
+    mean = _mean(found, metric, earlier) if found else None
+    tail = (1 - confidence) * max(1, 2 * len(found) - 1) / needed**2
     ends = None
     if mean is not None:
         ends = mean.centre_quantile(tail), mean.centre_quantile(1 - tail)
@@ -175,19 +181,25 @@ def _judged(
         state=state,
         difference=difference,
         interval=ends,
-        confidence=look,
+        confidence=1 - 2 * tail,
         rows=rows,
         windows=len(found),
+        differences=tuple((one.value, one.spread) for one in found),
         sentence=sentence + _estimates(metric, estimates),
         **estimates,
     )
 
 
-def _mean(found: Sequence[_Difference], metric: str) -> RandomEffects:
+def _mean(
+    found: Sequence[_Difference], metric: str, earlier: Sequence[Sequence[tuple[float, float]]]
+) -> RandomEffects:
     """Return the distribution of the mean difference over windows like these."""
     values, spreads, former = np.array([(d.value, d.spread, d.former) for d in found]).T
     prior = VARIATION * material(metric, float(former.mean()))
-    return random_effects(values, spreads**2, prior)
+    others = [tuple(np.array(one).T) for one in earlier if len(one) > 1][:MOST]
+    return random_effects(
+        values, spreads**2, prior, others=[(known, errors**2) for known, errors in others]
+    )
 
 
 def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pytest
 from tasks.base.errors import EvidenceError
 from tasks.base.training_records import ModelVersion
 from tasks.monitoring.probation.evaluation import _concluded
+from tasks.monitoring.probation.promotion_chain import differences_of, moves_of
 from tests.opened import opened
 from tests.unit.ledger.made import opened as opened_ledger
 
@@ -33,13 +34,13 @@ class Registry:
 
 
 def concluded(folder: Path, store: Registry, state: str) -> tuple[Any, list[Any]]:
-    plan: Any = SimpleNamespace(work=folder, config=SimpleNamespace(name="churn"))
+    plan: Any = SimpleNamespace(work=folder, config=SimpleNamespace(name="churn", metric="mae"))
     look: Any = SimpleNamespace(
         champion=CHAMPION, cause=SimpleNamespace(correlation="c"), window=None
     )
     verdict: Any = SimpleNamespace(
         state=state, until=None, sentence="Worse.", difference=-0.1, interval=None, windows=2,
-        rows=90,
+        rows=90, differences=((-0.1, 0.02),),
     )  # fmt: skip
     ledger, given = opened_ledger(folder), (look, BASE, {}, verdict, NOW)
     found = _concluded(opened(plan, ledger=ledger, store=store), *given)
@@ -59,6 +60,7 @@ def test_a_verdict_names_who_scores_and_whom_it_was_compared_with(
 
     assert recorded == [decision]
     assert (decision.kind, decision.version, decision.evidence["former"]) == (kind, version, former)
+    assert differences_of(moves_of(recorded), "mae") == [((-0.1, 0.02),)]
     assert store.moved == ([("churn", "2", "1")] if state == "rolled_back" else [])
     assert not list(tmp_path.glob("verdicts/*"))
 

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-from tasks.monitoring.probation.promotion_chain import Chain, Move, chain_of, moves_of, windows_of
+from tasks.monitoring.probation.promotion_chain import (
+    Chain,
+    Move,
+    chain_of,
+    differences_of,
+    moves_of,
+    windows_of,
+)
 from tests.unit.monitoring.decisions import decision, week
 
 
@@ -57,6 +64,18 @@ def test_moves_are_read_from_decisions() -> None:
     )
 
     assert found == (came(2), came(1, refit=False))
+
+
+def test_what_windows_differed_by_is_read_from_ends_of_probations_in_the_same_metric() -> None:
+    found = moves_of(
+        [
+            decision("confirmed", {"metric": "mae", "differences": [[0.1, 0.2]]}, version="3"),
+            decision("rolled_back", {"metric": "rmse", "differences": [[9.0, 9.0]]}, version="2"),
+            decision("confirmed", {"former": "1"}, version="2"),  # recorded before it was kept
+        ]
+    )
+
+    assert differences_of(found, "mae") == [((0.1, 0.2),)]
 
 
 def test_a_window_belongs_to_the_member_that_looked_at_it_first() -> None:

@@ -111,14 +111,24 @@ def test_a_smaller_error_is_better() -> None:
     assert judged([good], [bad], **given).state == "running"
 
 
-def test_each_look_asks_for_more_confidence() -> None:
-    good = weeks(1)
-    one, many = (judged(good, blurred(good, 0.3), needed=n) for n in (1, 10))
-    assert one.confidence == pytest.approx(0.95)
-    assert many.confidence == pytest.approx(0.995)
-    assert one.interval is not None
-    assert many.interval is not None
-    assert many.interval[0] < one.interval[0] < one.interval[1] < many.interval[1]
+def test_looks_share_the_level_and_the_last_has_most_of_it() -> None:
+    good = weeks(3)
+    looks = [judged(good[:n], blurred(good, 0.3)[:n]) for n in (1, 2, 3)]
+    levels = [(1 - look.confidence) / 2 for look in looks]
+    assert levels == sorted(levels)
+    assert sum(levels) == pytest.approx(0.05)
+    assert judged(good[:1], good[:1], needed=1).confidence == pytest.approx(0.90)
+
+
+def test_what_earlier_windows_varied_by_counts() -> None:
+    found = [_Difference(value, 0.005, 0.65) for value in (-0.045, -0.06, -0.03)]
+    given = (found, "roc_auc", 0.95, 3, 2_000, {"estimated": None, "former_estimated": None})
+    steady, uneven = (
+        _judged(*given, _Names(), [((-by, 0.005), (by, 0.005), (0.0, 0.005))] * 4)
+        for by in (0.0, 0.1)
+    )
+    assert (steady.state, uneven.state) == ("rolled_back", "confirmed")
+    assert steady.differences == tuple((one.value, one.spread) for one in found)
 
 
 def test_windows_without_labels_take_no_place() -> None:
