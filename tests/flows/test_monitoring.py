@@ -141,6 +141,14 @@ def test_an_earlier_window_can_be_asked_for(watched: Watched) -> None:
 
     assert ran.answer["window"]["rows"] == 700
     assert ran.answer["alarm"] is False
+    assert "prediction" in {c["role"] for c in ran.answer["columns"]}
+
+
+def test_predictions_of_rows_that_the_champion_learned_from_are_no_drift(watched: Watched) -> None:
+    ran = keepfit("monitor", watched.folder, "--window", "2026-02-23..2026-03-02", "--json")
+
+    assert ran.answer["alarm"] is False
+    assert {c["role"] for c in ran.answer["columns"]} == {"feature"}
 
 
 def test_windows_of_the_past_can_be_filled_in(watched: Watched) -> None:

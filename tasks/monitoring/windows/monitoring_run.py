@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.arrays import spread
@@ -14,6 +14,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import NUMBERS, Kind, ModelVersion, Schema, Snapshot
+from tasks.base.utc_times import as_utc
 from tasks.data.snapshots import open_table, read_frame
 from tasks.monitoring.drift.column_values import naive_times
 from tasks.monitoring.drift.compared_rows import Side
@@ -122,6 +123,16 @@ def _seen_before(window: Window, champion: ModelVersion) -> tuple[str, ...]:
     )
 
 
+def _is_learned(look: Look, length: timedelta) -> bool:
+    """Return whether the champion was fitted on nearly all rows of the window."""
+    until = look.champion.trained_until
+    return (
+        look.window is not None
+        and until is not None
+        and as_utc(look.window.end) <= mostly_before(until, length)
+    )
+
+
 def window_snapshot(pipeline: OpenPipeline, look: Look) -> Snapshot:
     """Read the rows of the window into a snapshot; there may be none."""
     return monitored_rows(pipeline, look.champion.roles, look.window)
@@ -143,8 +154,9 @@ def drift_of(pipeline: OpenPipeline, look: Look, snapshot: Snapshot) -> DriftRes
             pipeline.config.name, predictions, roles, version=champion.version,
             run_id=champion.run_id, batch=snapshot.digest, role="shadow", rows=found.rows,
         )  # fmt: skip
+        # Of rows that the champion learned from its predictions are surer than of rows it did not.
         unseen = reference_predictions(pipeline.store, champion, even=True)
-        if unseen is not None:
+        if unseen is not None and not _is_learned(look, config.window):
             predicted, then = _scores(predictions, champion), _scores(unseen, champion)
             times = unseen["time"].to_numpy() if "time" in unseen else None
         evidence = evidence_of(
