@@ -14,6 +14,7 @@ from tasks.base.errors import EvidenceError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.environment import give_back_memory
 from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.libraries import pd
 from tasks.base.runtime.progress import Step, report
 from tasks.base.settings.document_validation import validate_document
 from tasks.base.settings.yaml_document import Document, dump_yaml, read_yaml
@@ -102,13 +103,28 @@ def _with_writing(contract: Contract, written: Mapping[str, str]) -> Contract:
 def late_labels(pipeline: Pipeline, snapshot: Snapshot) -> LateLabels | None:
     """Return which rows of `snapshot` need no label yet; None where labels come with the rows."""
     # They are those that the label delay reaches back to from the newest row, or from now where
-    # that is earlier.
+    # that is earlier; where the file states no delay, those newer than the newest label.
     config = pipeline.config
     delay, time_column = config.monitoring.label_delay, config.time_column
-    if delay is None or time_column is None or snapshot.end is None:
+    if time_column is None or snapshot.end is None:
         return None
+    if delay is None:
+        newest = _newest_label(snapshot, config.target, time_column)
+        return None if newest is None else LateLabels(config.target, time_column, newest)
     newest = min(as_utc(snapshot.end), datetime.now(UTC))
     return LateLabels(config.target, time_column, newest - delay)
+
+
+def _newest_label(snapshot: Snapshot, target: str, time_column: str) -> datetime | None:
+    """Return the time of the newest labelled row; None without any, or where none is missing."""
+    if not {target, time_column} <= {*snapshot.kinds}:
+        return None
+    labelled = read_frame(snapshot.path, columns=[target])[target].notna().to_numpy()
+    if labelled.all():
+        return None
+    newest = read_frame(snapshot.path, columns=[time_column])[time_column][labelled].max()
+    known = isinstance(newest, pd.Timestamp) and not pd.isna(newest)
+    return as_utc(newest.to_pydatetime()) if known else None
 
 
 def contract_text(contract: Contract) -> str:
