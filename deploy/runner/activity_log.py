@@ -63,7 +63,9 @@ def line_of(decision: Decision) -> str:
     if decision.kind == "scored":
         sentence = _scored(decision)
         return f"{decision.pipeline}: {sentence}" if sentence else ""
-    first = _END.split(decision.sentence, maxsplit=1)[0]
+    # What broke the contract stands in the last sentence of a stop.
+    stopped = decision.kind == "stopped"
+    first = decision.sentence if stopped else _END.split(decision.sentence, maxsplit=1)[0]
     first = re.sub(rf"^{re.escape(word)}: ", "", first, flags=re.IGNORECASE)
     where = f" {decision.window}" if decision.window is not None else ""
     line = f"{decision.pipeline}: {word}{where}: {cleaned(first, _LONGEST)}"

@@ -133,7 +133,7 @@ class ColumnCheck:
         sizes = self.facts.sizes
         result = CheckResult(
             self.name, "scale", rule.severity or self.rule.severity, True,
-            f"values of the size {say_number(rule.min)} to {say_number(rule.max)} at the middle",
+            f"a median size of {say_number(rule.min)} to {say_number(rule.max)}",
             "no value other than 0", 0, 0.0,
         )  # fmt: skip
         if not sizes.size:
@@ -146,17 +146,17 @@ class ColumnCheck:
         failed = int(far.sum())
         observed = "as before"
         passed = least <= middle <= most
+        shown = f" of {say_number(middle)}" if self.show_values else ""
         if not passed:
             failed = self.facts.present
-            observed = "of another size: another unit?"
+            observed = f"a median size{shown}: another unit?"
         elif failed:
-            observed = f"{say_failed(failed, self.facts.present)} of another size"
-        if self.show_values:
-            # Where only a few rows are at fault, the middle of all is as it was.
+            # Where only a few rows are at fault, the median of all is as it was.
             beyond = np.abs(self.facts.values[far].to_numpy(np.float64))
-            theirs = passed and failed
-            size = float(np.median(beyond)) if theirs else middle
-            observed += f"; {say_number(size)} at {'their' if theirs else 'the'} middle"
+            shown = f", a median of {say_number(float(np.median(beyond)))}" * self.show_values
+            observed = f"{say_failed(failed, self.facts.present)} of another size{shown}"
+        elif self.show_values:
+            observed += f": {say_number(middle)}"
         return replace(
             result,
             passed=passed and not failed,

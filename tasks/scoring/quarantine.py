@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from tasks.base.errors import ContractError
 from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import write_whole
-from tasks.base.runtime.libraries import pa, pq
+from tasks.base.runtime.libraries import pa, pc, pq
 from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.base.text.commands import command
 from tasks.base.text.phrases import plural
@@ -32,7 +33,7 @@ from tasks.base.training_records import (
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import accept_command, describe, require_passed, score_command
-from tasks.data.row_hashes import row_hashes
+from tasks.data.row_hashes import Hashes, row_hashes
 from tasks.data.snapshots import open_table, read_frame, take_rows
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.incomplete_files import lacking_files
@@ -178,7 +179,7 @@ def _keep(
 ) -> SetAside:
     """Write the rows at `faulty` into a file named by their content, with what they broke."""
     table = open_table(snapshot.path).take(pa.array(faulty))
-    hashes = row_hashes(table, table.column_names)
+    hashes = _contents(pipeline, table)
     digest = f"{int(np.bitwise_xor.reduce(hashes)):016x}{len(hashes):08x}"
     folder = folder_of(pipeline)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -240,8 +241,20 @@ def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
     if not hashes:
         return np.zeros(snapshot.rows, dtype=bool)
     table = open_table(snapshot.path)
-    mask: Mask = np.isin(row_hashes(table, table.column_names), np.concatenate(hashes))
+    mask: Mask = np.isin(_contents(pipeline, table), np.concatenate(hashes))
     return mask
+
+
+def _contents(pipeline: Pipeline, table: Any) -> Hashes:
+    """Return a hash of what each row holds, whatever columns other files of the source have."""
+    # A label that arrives later, or a column that only newer files have, makes no other row of it.
+    names = [name for name in table.column_names if name != pipeline.config.target]
+    total = np.zeros(table.num_rows, np.uint64)
+    for name in names:
+        column = table[name]
+        known = ~pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
+        total += row_hashes(table, [name]) * known
+    return total
 
 
 def _settle(pipeline: OpenPipeline, champion: ModelVersion) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 else:
     apprise = Deferred("apprise")  # 0.2 s
 
-_START_SECONDS = 30.0  # for the process and its imports on a busy machine
+_START_SECONDS = 180.0  # for the process and its imports on a machine busy with fits
 _WAITS = (0.5, 1.5)  # seconds before the second and the third try
 # What Apprise logs, what it means, and whether another try may help.
 _SIGNS = (

@@ -40,6 +40,7 @@ from tasks.policy.gain_sentences import gain_headline, gain_sentence
 
 Level = Literal["info", "success", "warning", "failure"]
 _MOST_RULES = 6
+_MOST_OF_RULE = 240
 _MOST_WINDOWS = 3
 _MOST_WORDS = 600
 
@@ -206,7 +207,7 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     number_of = int(str(decision.evidence.get("rules_broken") or len(rules)))
     count = f"{number_of} contract rule{'' if number_of == 1 else 's'}" if rules else "contract"
     draft = _Draft(f"{count} broken, {nothing}", "failure")
-    shown = [code(rule, 120) for rule in rules[:_MOST_RULES]]
+    shown = [code(rule, _MOST_OF_RULE) for rule in rules[:_MOST_RULES]]
     if number_of > len(shown):
         shown.append(f"and {number_of - len(shown)} more")
     where = f"of {decision.window} " if decision.window else ""
@@ -241,7 +242,7 @@ def _quarantined(decision: Decision, related: Sequence[Decision], file: str) -> 
         int(str(decision.evidence.get(key) or 0)) for key in ("rows_aside", "rows_checked")
     )
     draft = _Draft(f"{aside:,} of {of:,} rows set aside, the rest scored", "warning")
-    rules = [code(str(rule), 120) for rule in _items(decision.evidence, "rules")[:_MOST_RULES]]
+    rules = [code(str(rule), _MOST_OF_RULE) for rule in _items(decision.evidence, "rules")[:_MOST_RULES]]
     draft.add("What", f"they broke the contract:{listed(rules)}")
     draft.add("keepfit", "scored the other rows. The same fault is not reported again for a week.")
     _add_kept(draft, decision)

@@ -95,6 +95,10 @@ def test_single_rows_of_another_unit_are_set_aside_alone() -> None:
     results = check_frame(frame, CONTRACT, now=NOW).results
     scale = next(r for r in results if (r.column, r.rule) == ("price", "scale"))
     assert "10,000,000" in scale.observed, "their size, not the middle of all rows"
+    frame["price"] *= 1e4
+    results = check_frame(frame, CONTRACT, now=NOW).results
+    scale = next(r for r in results if (r.column, r.rule) == ("price", "scale"))
+    assert scale.observed.endswith(": another unit?"), "the figure stands before it"
 
 
 def test_rows_of_one_id_are_set_aside_but_not_the_first_of_equal_rows() -> None:

@@ -75,16 +75,21 @@ def load(folder: Path, contract: str = "c.yaml") -> Pipeline:
     return load_pipeline(folder / "keepfit.yaml", {})
 
 
-def delivery(pipeline: Pipeline, x: list[float], first: int = 0) -> Snapshot:
+def delivery(
+    pipeline: Pipeline, x: list[float], first: int = 0, **more: list[float | None]
+) -> Snapshot:
     count = len(x)
     table = pa.table(
         {
             "id": [f"r{first + i}" for i in range(count)],
             "x": x,
             "when": pd.date_range("2026-01-01", periods=first + count, freq="h")[first:],
+            **{name: pa.array(values, pa.float64()) for name, values in more.items()},
         }
     )
-    kinds = {"id": "identifier", "x": "numeric", "when": "datetime"}
+    kinds = {"id": "identifier", "x": "numeric", "when": "datetime"} | dict.fromkeys(
+        more, "numeric"
+    )
     return write_snapshot(
         table,
         kinds,
@@ -218,6 +223,19 @@ def test_the_calendar_leaves_rows_where_they_were_set_aside(
     by_hand = admit_rows(opened(pipeline), later, champion, because("manual"), "new")
     assert by_hand.aside is not None
     assert by_hand.aside.rows == 1
+
+
+def test_a_late_label_or_a_column_of_other_files_makes_no_other_row_of_one_set_aside(
+    pipeline: Pipeline, champion: ModelVersion
+) -> None:
+    before = delivery(pipeline, [1.0, 500.0, 3.0], y=[None, None, None])
+    admit_rows(opened(pipeline), before, champion, because("schedule"), "new")
+    after = delivery(pipeline, [1.0, 500.0, 3.0, 4.0], y=[1, 0, 1, 0], new=[None, None, None, 7])
+
+    again = admit_rows(opened(pipeline), after, champion, because("schedule"), "new")
+
+    assert again.aside is None
+    assert read_frame(again.snapshot.path)["x"].tolist() == [1.0, 3.0, 4.0]
 
 
 def test_rows_mended_at_their_source_or_by_the_contract_are_judged_again(

@@ -48,7 +48,7 @@ def test_each_decision_is_said_once_and_none_from_before(pipeline: Pipeline) -> 
 
 def test_a_run_that_its_rows_stopped_is_said_once() -> None:
     assert line_of(decided("failed", "…", evidence={"error": "ContractError"})) == ""
-    assert line_of(decided("stopped", "The data broke 2 rules."))
+    assert "co2: scale" in line_of(decided("stopped", "It broke 1 rule. Broken: co2: scale."))
     assert line_of(decided("failed", "scoring fell over.", evidence={"error": "OSError"}))
 
 

@@ -152,6 +152,7 @@ def test_an_alarm_alone_is_told_with_what_it_holds() -> None:
 
 def test_broken_rules_are_named_and_counted() -> None:
     rules = [f"c{i}: nulls: expected at most 2 %; found 40 %" for i in range(9)]
+    rules[1] = f"c1: scale: {'expected a size ' * 8}; found 57,100"
     evidence = {
         "rules": rules,
         "rules_broken": 19,
@@ -163,6 +164,7 @@ def test_broken_rules_are_named_and_counted() -> None:
 
     assert message.title == "flights: 19 contract rules broken, nothing scored"
     assert "`c0: nulls: expected at most 2 %; found 40 %`" in message.text
+    assert "found 57,100`" in message.text
     assert "- and 13 more" in message.text
     assert "Page: /state/my contract.html\n" in message.text
     assert "`keepfit score deploy/pipelines/flights.yaml`" in message.text
