@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks.base.command_results import TrainingOutcome
@@ -16,6 +16,8 @@ from tasks.history.schedule import FLOWS, time_before
 from tasks.history.series import Point
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
+
+_GRACE = timedelta(minutes=10)
 
 Health = Literal[
     "healthy",
@@ -215,15 +217,19 @@ def overdue(
     pipeline: Pipeline, champion: Champion, last: Mapping[str, LastRun], now: datetime
 ) -> str:
     """Return the overdue runs as a sentence; empty where nothing is overdue."""
-    # A scheduled flow is overdue when it missed its last two times. Without a schedule, a champion
-    # is to be looked at once in two windows.
+    # A scheduled flow is overdue when it missed its last two times, and the older by more minutes
+    # than a start of the stack or the run itself takes. Without a schedule, a champion is to be
+    # looked at once in two windows.
     schedules = pipeline.config.schedules
     for flow in ("monitoring", "scoring"):
         expression = getattr(schedules, flow)
         begun = last[flow].at if flow in last else champion.since
         if expression is None or begun is None:
             continue
-        due = time_before(expression, schedules.timezone, now, 2)
+        due = min(
+            time_before(expression, schedules.timezone, now, 2),
+            time_before(expression, schedules.timezone, now - _GRACE, 1),
+        )
         if begun < due:
             return f"{flow.capitalize()} was due on {minute(due)} UTC and did not run."
     window = pipeline.config.monitoring.window

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from tasks.base.monitoring_records import Decision, DriftResult, Gain
 from tasks.base.runtime.files import write_whole
 from tasks.base.training_records import ModelVersion
+from tasks.history.health import Champion, overdue
 from tasks.history.overview import PipelineHealth, overview
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.alias.journal import Intent, close_journal, journal_file
@@ -199,13 +201,26 @@ def test_a_schedule_that_was_missed_twice_is_stale(tmp_path: Path) -> None:
     assert "Scoring was due" in found.reason
 
 
+@pytest.mark.parametrize(("minutes", "missed"), [(4, False), (14, True)])
+def test_a_schedule_of_a_minute_is_missed_after_longer_than_a_start_takes(
+    minutes: int, missed: bool, tmp_path: Path
+) -> None:
+    made = pipeline(tmp_path)
+    often = type(made.config.schedules)(scoring="* * * * *", monitoring="* * * * *")
+    busy = replace(made, config=made.config.model_copy(update={"schedules": often}))
+    since = datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC)
+    champion = Champion(version="1", since=since)
+
+    found = overdue(busy, champion, {}, since + timedelta(minutes=minutes))
+
+    assert bool(found) is missed
+
+
 def test_without_schedules_two_unwatched_windows_are_stale(tmp_path: Path) -> None:
     made = pipeline(tmp_path)
     config = made.config.model_copy(
         update={"schedules": type(made.config.schedules).model_validate({})}
     )
-    from dataclasses import replace
-
     bare = replace(made, config=config)
     decisions = flights()
     for days, word in ((13, "healthy"), (15, "stale")):
