@@ -242,7 +242,9 @@ def _quarantined(decision: Decision, related: Sequence[Decision], file: str) -> 
         int(str(decision.evidence.get(key) or 0)) for key in ("rows_aside", "rows_checked")
     )
     draft = _Draft(f"{aside:,} of {of:,} rows set aside, the rest scored", "warning")
-    rules = [code(str(rule), _MOST_OF_RULE) for rule in _items(decision.evidence, "rules")[:_MOST_RULES]]
+    rules = [
+        code(str(rule), _MOST_OF_RULE) for rule in _items(decision.evidence, "rules")[:_MOST_RULES]
+    ]
     draft.add("What", f"they broke the contract:{listed(rules)}")
     draft.add("keepfit", "scored the other rows. The same fault is not reported again for a week.")
     _add_kept(draft, decision)
