@@ -123,7 +123,6 @@ def _measured(
     problem: str,
     snapshot: Snapshot | None = None,
 ) -> Performance:
-
     config = pipeline.config
     metric = champion.tags.get("keepfit.metric", config.metric or "")
     rows, version = judged_rows(pipeline, champion, window)
@@ -204,9 +203,8 @@ def _segments(
         return ()
     seen = read_frame(training.path, present, before[PLACE].to_numpy())
     answers = answers_of(before, roles)
-    start = window.end - _WINDOWS_OF_SEGMENTS * (window.end - window.start)
-    span = Window(start=start, end=window.end)
-    rows, values = _with_values(pipeline, champion, span, present)
+    rows, span = pooled_rows(pipeline, champion, version, window)
+    values = _values(pipeline, champion, rows, span, present)
     own = pd.to_datetime(rows["time"], utc=True) >= pd.Timestamp(window.start)
     scored = []
     for chosen in (own.to_numpy(), np.ones(len(rows), dtype=bool)):
@@ -224,11 +222,27 @@ def _segments(
     )
 
 
-def _with_values(
-    pipeline: OpenPipeline, champion: ModelVersion, span: Window, columns: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, NDArray[Any]]]:
-    """Return the judged rows of a span, and for each column their values, empty where unknown."""
-    rows, _ = judged_rows(pipeline, champion, span)
+def pooled_rows(
+    pipeline: OpenPipeline, champion: ModelVersion, version: ModelVersion, window: Window
+) -> tuple[pd.DataFrame, Window]:
+    """Return what `version` predicted in three windows up to one, and the stretch of time."""
+    # Where another version predicted most of that, it is the window alone.
+    start = window.end - _WINDOWS_OF_SEGMENTS * (window.end - window.start)
+    span = Window(start=start, end=window.end)
+    rows, made = judged_rows(pipeline, champion, span)
+    if made.version == version.version:
+        return rows, span
+    return judged_rows(pipeline, champion, window)[0], window
+
+
+def _values(
+    pipeline: OpenPipeline,
+    champion: ModelVersion,
+    rows: pd.DataFrame,
+    span: Window,
+    columns: Sequence[str],
+) -> dict[str, NDArray[Any]]:
+    """Return for each column the values of judged rows of a span, empty where unknown."""
     snapshot = monitored_rows(pipeline, champion.roles, span)
     frame = read_frame(snapshot.path)
     keys = row_keys(frame, champion.roles, snapshot.digest)
@@ -238,7 +252,7 @@ def _with_values(
     for column in columns:
         texts = np.append(segment_values(frame[column], champion.roles.features[column]), "")
         values[column] = texts[at]
-    return rows, values
+    return values
 
 
 def judged_rows(

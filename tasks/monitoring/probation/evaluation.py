@@ -173,8 +173,10 @@ def _concluded(
     # Who scored the newest window judged is confirmed; its successors are compared with it.
     judged = scored.get(verdict.until, champion) if verdict.until is not None else champion
     back = verdict.state == "rolled_back"
+    # A version that is promoted again is on another probation.
+    since = champion.promoted_at.isoformat() if champion.promoted_at else ""
     decision = Decision(
-        id=decision_id(name, verdict.state, champion.version, base.version, judged.version),
+        id=decision_id(name, verdict.state, champion.version, base.version, judged.version, since),
         pipeline=name,
         kind="rolled_back" if back else "confirmed",
         at=now.astimezone(UTC),

@@ -74,13 +74,17 @@ def differences_of(moves: Sequence[Move], metric: str) -> list[tuple[tuple[float
 
 def windows_of(chain: Chain | None, decisions: Sequence[Decision]) -> dict[Window, str]:
     """Return the windows that the chain's members were monitored in, and who scored each."""
+    # `decisions`: the newest first. What was found before the oldest member was promoted, as of a
+    # version that was gone back from and is promoted by hand, is of an earlier probation.
     members = () if chain is None else chain.members
-    # The oldest statement about a window, which wins, is of the version that scored in its time.
-    return {
-        d.window: d.version
-        for d in decisions
-        if d.kind == "monitored" and d.version in members and d.window is not None
-    }
+    found: dict[Window, str] = {}
+    for d in decisions:
+        if d.kind == "promoted" and d.version in members[-1:]:
+            break
+        if d.kind == "monitored" and d.version in members and d.window is not None:
+            # The oldest statement about a window is of the version that scored in its time.
+            found[d.window] = d.version
+    return found
 
 
 def moves_of(decisions: Sequence[Decision]) -> tuple[Move, ...]:

@@ -33,10 +33,12 @@ class Registry:
         self.moved.append(asked)
 
 
-def concluded(folder: Path, store: Registry, state: str) -> tuple[Any, list[Any]]:
+def concluded(
+    folder: Path, store: Registry, state: str, champion: ModelVersion = CHAMPION
+) -> tuple[Any, list[Any]]:
     plan: Any = SimpleNamespace(work=folder, config=SimpleNamespace(name="churn", metric="mae"))
     look: Any = SimpleNamespace(
-        champion=CHAMPION, cause=SimpleNamespace(correlation="c"), window=None
+        champion=champion, cause=SimpleNamespace(correlation="c"), window=None
     )
     verdict: Any = SimpleNamespace(
         state=state, until=None, sentence="Worse.", difference=-0.1, interval=None, windows=2,
@@ -70,3 +72,15 @@ def test_nothing_is_recorded_where_the_alias_was_moved_meanwhile(tmp_path: Path)
 
     assert concluded(tmp_path, store, "rolled_back") == (None, [])
     assert not list(tmp_path.glob("verdicts/*"))
+
+
+def test_a_version_promoted_again_and_gone_back_from_again_is_recorded_again(
+    tmp_path: Path,
+) -> None:
+    again = CHAMPION.model_copy(update={"tags": {"keepfit.promoted_at": NOW.isoformat()}})
+
+    concluded(tmp_path, Registry(), "rolled_back")
+    decision, recorded = concluded(tmp_path, Registry(), "rolled_back", again)
+
+    assert len(recorded) == 2
+    assert decision in recorded

@@ -84,3 +84,25 @@ def test_a_window_belongs_to_the_member_that_looked_at_it_first() -> None:
 
     assert windows_of(Chain(members=("3", "2"), base="1"), found) == {week(0): "2", week(1): "3"}
     assert windows_of(None, found) == {}
+
+
+def test_windows_from_before_a_rollback_are_of_an_earlier_probation() -> None:
+    found = [
+        decision("monitored", version="3", window=week(3)),
+        decision("promoted", {"former": "2", "by": "hand"}, version="3"),
+        decision("monitored", version="3", window=week(2)),
+        decision("rolled_back", {"former": "3"}, version="2"),
+        decision("monitored", version="3", window=week(1)),
+    ]
+
+    assert windows_of(chain_of("3", moves_of(found)), found) == {week(3): "3"}
+
+
+def test_windows_from_before_the_base_was_confirmed_count() -> None:
+    found = [
+        decision("confirmed", {"former": "2"}, version="3"),
+        decision("monitored", version="4", window=week(3)),
+        decision("promoted", {"former": "3", "training": "refit"}, version="4"),
+    ]
+
+    assert windows_of(chain_of("4", moves_of(found)), found) == {week(3): "4"}
