@@ -149,7 +149,7 @@ def build_schema(snapshot: Snapshot, config: PipelineConfig) -> Schema:
     # target can't be learned: no value, one class, too many classes.
     table = open_table(snapshot.path)
     _check_names(config, list(snapshot.kinds))
-    judged = task_of(table[config.target], config)
+    judged = task_of(open_table(snapshot.path, [config.target])[config.target], config)
     features, dropped = _features(snapshot, config, table)
     _check_declared(table, features)
     if not features:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.base.arrays import Array, Floats, Ints, Mask
 from tasks.base.runtime.libraries import pa, pc
+from tasks.base.runtime.mapped_files import let_mapped_pages_go, prefetch
 from tasks.base.training_records import NUMBERS, Kind, Schema
 from tasks.data.targets import Judged, labels_of
 
@@ -64,7 +65,13 @@ def _sampled(table: Any, features: int) -> Any:
     if table.num_rows <= most:
         return table
     rows = np.random.default_rng(_SEED).choice(table.num_rows, most, replace=False)
-    return table.take(pa.array(np.sort(rows)))
+    chosen, columns = pa.array(np.sort(rows)), {}
+    for name in table.column_names:
+        # One at a time: of a table larger than memory they would push each other out.
+        prefetch(table.select([name]))
+        columns[name] = table[name].take(chosen)
+        let_mapped_pages_go()
+    return pa.table(columns)
 
 
 def _values(column: Any, keep: Mask) -> Floats | None:

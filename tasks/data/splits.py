@@ -20,7 +20,7 @@ from tasks.base.training_records import NUMBERS, Schema, Snapshot, Split
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import check_groups, codes_of, group_shares, hold_out_groups, seen_groups
 from tasks.data.row_hashes import row_hashes, shares
-from tasks.data.snapshots import open_table
+from tasks.data.snapshots import Columns
 from tasks.data.source_table import as_utc
 from tasks.data.targets import labels_of
 
@@ -49,7 +49,7 @@ def split_rows(
     both, which is noted.
     """
     names = [name for name, kind in snapshot.kinds.items() if _counts(name, kind, schema)]
-    table = open_table(snapshot.path)
+    table = Columns(snapshot.path)
     y, keep = labels_of(table[schema.target], schema)
     usable = np.flatnonzero(keep).astype(np.int64)
     if schema.time_column is not None:

@@ -32,6 +32,8 @@ class Measured:
     held
         The same of a memory cgroup, without what it mapped from files, which the system may drop;
         None where no cgroup was asked for.
+    read
+        Bytes that its processes read from the disk, pages of mapped files too; as last seen.
     """
 
     wall: float
@@ -40,6 +42,7 @@ class Measured:
     out: str
     err: str
     held: int | None = None
+    read: int = 0
 
 
 def measure(
@@ -74,6 +77,7 @@ def _measure(
         )
         peak = 0
         cpu: dict[tuple[int, float], float] = {}
+        read: dict[tuple[int, float], int] = {}
         while process.poll() is None:
             looking = time.perf_counter()
             tree = _tree(process.pid)
@@ -81,7 +85,7 @@ def _measure(
             if group is not None:
                 held = max(held or 0, _anonymous(group))
             for one in tree:
-                _note_cpu(one, cpu)
+                _note_costs(one, cpu, read)
             # The system counts the pages of a large process for as long as it would work.
             time.sleep(max(_SAMPLE_SECONDS, _REST * (time.perf_counter() - looking)))
         wall = time.perf_counter() - began
@@ -90,7 +94,7 @@ def _measure(
         said, told = out.read(), err.read()
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{told[-3000:]}")
-    return Measured(wall, sum(cpu.values()), peak, said, told, held)
+    return Measured(wall, sum(cpu.values()), peak, said, told, held, sum(read.values()))
 
 
 @contextmanager
@@ -139,10 +143,15 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _note_cpu(process: psutil.Process, seen: dict[tuple[int, float], float]) -> None:
+def _note_costs(
+    process: psutil.Process,
+    cpu: dict[tuple[int, float], float],
+    read: dict[tuple[int, float], int],
+) -> None:
     try:
-        spent = process.cpu_times()
-        seen[process.pid, process.create_time()] = spent.user + spent.system
+        spent, known = process.cpu_times(), (process.pid, process.create_time())
+        cpu[known] = spent.user + spent.system
+        read[known] = process.io_counters().read_bytes
     except psutil.Error:
         return
 

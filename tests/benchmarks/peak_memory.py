@@ -2,9 +2,10 @@
 
 Flights of 2013 repeated with jitter, written a copy at a time, so that no process ever holds them
 whole; LightGBM alone unless told otherwise. Beside the wall time stand the greatest sum of
-proportional set sizes over the whole process tree and, where a memory cgroup can be made, the most
-that was held without a file behind it; the table is the pandas frame of the columns that are read.
-With --cap the kernel ends what would hold more, pages of files counted.
+proportional set sizes over the whole process tree, what was read from the disk, in sizes of the
+table, and, where a memory cgroup can be made, the most that was held without a file behind it; the
+table is the pandas frame of the columns that are read. With --cap the kernel ends what would hold
+more, pages of files counted.
 
     python -m tests.benchmarks.peak_memory [--rows 1e6 3e6] [--cap 4e9] [--keep FOLDER]
 """
@@ -101,7 +102,7 @@ def main() -> None:
     given = parser.parse_args()
     print(
         f"{'rows':>12} {'table MB':>8} {'command':<8}{'peak MB':>8}{'ratio':>6}{'held MB':>8}"
-        f"{'wall s':>7}{'s/M rows':>9}"
+        f"{'read':>6}{'wall s':>7}{'cpu s':>7}{'s/M rows':>9}"
     )
     for rows in map(int, given.rows):
         folder = given.keep or Path(tempfile.mkdtemp(prefix="keepfit-memory-"))
@@ -119,8 +120,8 @@ def main() -> None:
                 held = "" if cost.held is None else f"{cost.held / 1e6:.0f}"
                 print(
                     f"{rows:>12,} {size / 1e6:>8.0f} {name:<8}{cost.peak / 1e6:>8.0f}"
-                    f"{cost.peak / size:>6.2f}{held:>8}{cost.wall:>7.0f}"
-                    f"{cost.wall / rows * 1e6:>9.1f}  {_note(name, cost)}",
+                    f"{cost.peak / size:>6.2f}{held:>8}{cost.read / size:>6.1f}{cost.wall:>7.0f}"
+                    f"{cost.cpu:>7.0f}{cost.wall / rows * 1e6:>9.1f}  {_note(name, cost)}",
                     flush=True,
                 )
         finally:
