@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     """Predictions, and the rows they are of: ids, time and features under their own names."""
 
 _MARKS = frozenset({"prediction", "model_name", "model_version", "run_id", "batch"})
+_FEW = 10_000  # rows that are looked up one by one, however many the ledger has
 
 
 def write(
@@ -160,8 +161,12 @@ def predicted_before(
     )
     if since is not None:
         query = query.where(predictions.c.time >= stored_time(since))
+    queries, asked = [query], keys.unique().tolist()
+    if len(asked) <= _FEW:
+        parts = (asked[start : start + 500] for start in range(0, len(asked), 500))
+        queries = [query.where(predictions.c.key.in_(part)) for part in parts]
     with database.reading() as connection:
-        found = set(connection.execute(query).scalars())
+        found = {key for one in queries for key in connection.execute(one).scalars()}
     mask: NDArray[np.bool_] = keys.isin(found).to_numpy(dtype=bool)
     return mask
 

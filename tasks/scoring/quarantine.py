@@ -17,7 +17,7 @@ from tasks.base.command_results import ScoringScope
 from tasks.base.errors import ContractError
 from tasks.base.monitoring_records import Cause
 from tasks.base.pipeline_file import Pipeline
-from tasks.base.runtime.files import write_whole
+from tasks.base.runtime.files import digest_of_bytes, write_whole
 from tasks.base.runtime.libraries import pa, pc, pq
 from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.base.text.commands import command
@@ -179,8 +179,8 @@ def _keep(
 ) -> SetAside:
     """Write the rows at `faulty` into a file named by their content, with what they broke."""
     table = open_table(snapshot.path).take(pa.array(faulty))
-    hashes = _contents(pipeline, table)
-    digest = f"{int(np.bitwise_xor.reduce(hashes)):016x}{len(hashes):08x}"
+    hashes = _contents(pipeline, table).astype("<u8")
+    digest = digest_of_bytes(np.sort(hashes).tobytes())[:24]  # whatever the order of the rows
     folder = folder_of(pipeline)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / f"{digest}.parquet"
@@ -201,7 +201,7 @@ def _keep(
     out = pa.BufferOutputStream()
     pq.write_table(table, out)
     write_whole(file, out.getvalue().to_pybytes())
-    write_whole(file.with_suffix(".npy"), hashes.astype("<u8").tobytes())
+    write_whole(file.with_suffix(".npy"), hashes.tobytes())
     # The record comes last: what it names is there.
     kept = Kept(aside=aside, contract_digest=known.digest() if known else "", at=datetime.now(UTC))
     write_whole(file.with_suffix(".json"), kept.model_dump_json(indent=1))

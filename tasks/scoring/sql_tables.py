@@ -13,6 +13,7 @@ from tasks.base.text.redaction import without_credentials
 from tasks.ledger.storage.database import lock
 
 BATCH = "batch"
+MARKS = {BATCH, "model_name"}  # several pipelines may score the same rows into one table
 _ROWS_AT_ONCE = 5_000
 _NAME_BYTES = 63  # PostgreSQL cuts longer names silently
 
@@ -106,13 +107,17 @@ def _write(connection: sa.Connection, parts: Iterable[pd.DataFrame], name: str) 
     if connection.dialect.name == "sqlite":
         # Locked before the check for the table: else two writers would make it.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    replaced: set[str] = set()
+    replaced: set[tuple[str, ...]] = set()
     for frame in parts:
         names = column_names([str(column) for column in frame.columns])
         table = _table(connection, frame, name, names)
-        batches = {str(batch) for batch in frame[BATCH].unique()} - replaced
-        if batches:
-            connection.execute(sa.delete(table).where(table.c[BATCH].in_(batches)))
+        marks = {m: names[place] for place, m in enumerate(frame.columns) if m in MARKS}
+        batches = {
+            *frame[[*marks]].drop_duplicates().astype("str").itertuples(index=False, name=None)
+        }
+        for batch in batches - replaced:
+            same = (table.c[mark] == held for mark, held in zip(marks.values(), batch, strict=True))
+            connection.execute(sa.delete(table).where(*same))
         replaced |= batches
         for start in range(0, len(frame), _ROWS_AT_ONCE):
             part = frame.iloc[start : start + _ROWS_AT_ONCE]
@@ -133,7 +138,7 @@ def _table(connection: sa.Connection, frame: pd.DataFrame, name: str, names: lis
             )
         return found
     columns = [
-        sa.Column(column, _type(frame.iloc[:, place]), index=column == BATCH)
+        sa.Column(column, _type(frame.iloc[:, place]), index=frame.columns[place] == BATCH)
         for place, column in enumerate(names)
     ]
     table = sa.Table(name, metadata, *columns)

@@ -81,7 +81,7 @@ class CurrentChampion:
         wanted = None
         if pipeline.config.scoring.shadow is not None:
             wanted = challenger_of(pipeline.store, champion)
-        if wanted is None or wanted.version == self._unfit:
+        if wanted is None or (wanted.version == self._unfit and not again):
             self.shadow = None
             return
         if self.shadow is not None and self.shadow.version.version == wanted.version and not again:
@@ -97,12 +97,13 @@ class CurrentChampion:
         self.shadow = shadow
         logger.warning("%s: v%s predicts into the ledger only", self.name, wanted.version)
 
-    def _marks(self) -> tuple[_Mark, _Mark]:
-        """Return an identity of the contract and of the feature function's code."""
+    def _marks(self) -> tuple[str, _Mark, _Mark]:
+        """Return an identity of the file, the contract and of the feature function's code."""
         hook = self.pipeline.config.hooks.features
         module = (hook or "").partition(":")[0].split(".")
         code = self.pipeline.base.joinpath(*module).with_suffix(".py") if hook else None
-        return _mark(contract_file(self.pipeline)), None if code is None else _mark(code)
+        beside = _mark(contract_file(self.pipeline)), None if code is None else _mark(code)
+        return self.pipeline.digest, *beside
 
     def _follow_file(self) -> None:
         mark = _mark(self.pipeline.path)

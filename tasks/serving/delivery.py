@@ -61,7 +61,8 @@ def record_of(model: ServedModel, answer: Answer, request: str, role: Role = "ch
 def deliver(pipeline: OpenPipeline) -> Delivered:
     """Bring every segment that nobody writes to the ledger, and remove it once it is there."""
     # Done again after a kill it adds what is missing: a row is known by its key.
-    total = Delivered()
+    # One of a version of which nothing is known stays, and is named when the others are delivered.
+    total, unknown = Delivered(), None
     for segment in segments(spool_folder(pipeline)):
         try:
             with taken(segment) as records:
@@ -71,7 +72,12 @@ def deliver(pipeline: OpenPipeline) -> Delivered:
                 segment.unlink()
         except SegmentHeldError:
             continue
+        except DataError as error:
+            unknown = unknown or error
+            continue
         total = Delivered(segments=total.segments + 1, rows=total.rows + rows, new=total.new + new)
+    if unknown is not None:
+        raise unknown
     return total
 
 

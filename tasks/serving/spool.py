@@ -26,7 +26,6 @@ from tasks.data.typing.storage import ColumnForm
 
 SUFFIX = ".spool"
 _HEAD = struct.Struct("<II")
-_MOST_BYTES = 256_000_000
 _REST_SECONDS = 1.0
 _ROOM_BYTES = 65_536
 
@@ -154,7 +153,7 @@ def taken(segment: Path) -> Iterator[list[bytes]]:
         if not segment.exists():
             raise SegmentHeldError(segment.name)
         with os.fdopen(os.dup(descriptor), "rb") as file:
-            data = file.read(_MOST_BYTES)
+            data = file.read()
         yield list(_records(data))
     finally:
         os.close(descriptor)

@@ -120,7 +120,8 @@ class _Query:
             # A colon in a name is no bound value.
             self.text = self.text.replace(":", "\\:")
         else:
-            self.text = (source.query or "").strip().rstrip(";").strip()
+            self.text = (source.query or "").strip().rstrip(";").strip() + "\n"  # ends a comment
+            self.text = _LITERAL.sub(lambda m: re.sub(r"(?<!\\):", r"\\:", m[0]), self.text)
         self._binds = set() if source.table else set(_BINDS.findall(_LITERAL.sub("", self.text)))
         unknown = sorted(self._binds - {"start", "end"})
         if unknown:

@@ -62,7 +62,7 @@ class SqliteReader:
 
     def version(self, name: str, version: str) -> ModelVersion | None:
         """Return one version; None without it."""
-        if not version.isdecimal():
+        if not (version.isdecimal() and len(version) < 19 and str(int(version)) == version):
             return None
         with self._connection() as connection:
             found = _versions(connection, name, int(version))

@@ -74,6 +74,11 @@ def trusted_keys() -> frozenset[str]:
 def trust(key: str) -> None:
     """Trust the public key of another host; raises ConfigError when it is no public key."""
     _check(key, "a public key")
+    with _alone():
+        _trust(key)
+
+
+def _trust(key: str) -> None:
     lines = _trusted_lines()
     if key not in {line.partition("#")[0].strip() for line in lines}:
         _write(TRUSTED_FILE, "\n".join([*lines, key]) + "\n")
@@ -81,12 +86,12 @@ def trust(key: str) -> None:
 
 def distrust(key: str) -> bool:
     """Trust a public key no longer; return whether the file named it."""
-    lines = _trusted_lines()
-    kept = [line for line in lines if line.partition("#")[0].strip() != key]
-    if len(kept) == len(lines):
-        return False
-    _write(TRUSTED_FILE, "".join(f"{line}\n" for line in kept))
-    return True
+    with _alone():
+        lines = _trusted_lines()
+        kept = [line for line in lines if line.partition("#")[0].strip() != key]
+        if len(kept) != len(lines):
+            _write(TRUSTED_FILE, "".join(f"{line}\n" for line in kept))
+    return len(kept) != len(lines)
 
 
 def rotate() -> tuple[str | None, str]:
@@ -97,10 +102,13 @@ def rotate() -> tuple[str | None, str]:
             f"Name the former public key in {TRUSTED_VARIABLE}, set {SIGNING_VARIABLE} to what "
             "`openssl rand -hex 32` prints, and sign again with `keepfit keys sign all`.",
         )
-    former = own_key()
-    if former is not None:
-        trust(former)
     with _alone():
+        try:
+            former = own_key()
+        except ConfigError:  # others can read it, or it is none: trusted no longer
+            former = None
+        if former is not None:
+            _trust(former)
         seed = secrets.token_hex(32)
         _write(KEY_FILE, seed + "\n")
     return former, _public(_private(seed))
@@ -136,7 +144,7 @@ def _seed() -> str | None:
             f"If nobody did: `chmod 600 {path}`. Else `keepfit keys rotate` and sign again.",
         )
     if not _HEX.fullmatch(text):
-        raise ConfigError(f"{path} holds no signing key.", "Restore it, or remove the file.")
+        raise ConfigError(f"{path} holds no signing key.", "Restore it, or `keepfit keys rotate`.")
     return text
 
 

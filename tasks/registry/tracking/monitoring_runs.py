@@ -12,6 +12,7 @@ from tasks.base.utc_times import as_utc
 from tasks.registry.mlflow.store import Store
 
 _FIRST = datetime(1970, 1, 5, tzinfo=UTC)
+_OWN = {"alarm", "columns", "harmful", "predictions", "score"}  # else than a column's, of `drift.`
 
 
 def experiment_name(pipeline: str) -> str:
@@ -26,7 +27,7 @@ def step_of(window: Window) -> int:
     >>> step_of(Window(start=day, end=day.replace(day=26)))
     2
     """
-    return int((as_utc(window.start) - _FIRST) / (window.end - window.start))
+    return (as_utc(window.start) - _FIRST) // (window.end - window.start)
 
 
 def record_window(
@@ -106,7 +107,8 @@ def _of_drift(drift: DriftResult | None) -> dict[str, float | None]:
     if drift.score is not None and drift.limit:
         metrics["drift.score"] = drift.score / drift.limit
     for finding in drift.columns:
-        name = "predictions" if finding.role == "prediction" else finding.column
+        name = f"column {finding.column}" if finding.column in _OWN else finding.column
+        name = "predictions" if finding.role == "prediction" else name
         if finding.statistic is not None and finding.threshold:
             metrics[f"drift.{name}"] = finding.statistic / finding.threshold
         if finding.missing is not None:

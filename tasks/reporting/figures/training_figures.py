@@ -168,7 +168,8 @@ def draw_importance(record: Importance) -> Drawing | None:
         many = f"{idle} columns are" if idle > 1 else "1 column is"
         caption += f" {many} not shown to matter; redundant columns hide each other."
     if record.left_out:
-        caption += f" {len(record.left_out)} further columns were not tried."
+        tried = "column was" if len(record.left_out) == 1 else "columns were"
+        caption += f" {len(record.left_out)} further {tried} not tried."
     return Drawing("importance", "What it relies on", caption, diagrams.importances(record))
 
 
@@ -209,7 +210,7 @@ def draw_learning(
             f"learning_{candidate}" + (f"_{place}" if place else ""),
             f"Learning of {candidate}",
             _learning_caption(loss, parts, of),
-            diagrams.learning(loss, parts, _cut(parts["validation"])),
+            diagrams.learning(loss, parts, _cut(loss, parts["validation"])),
         )
         for place, (loss, parts) in enumerate(watched)
     )
@@ -217,9 +218,9 @@ def draw_learning(
 
 def _learning_caption(loss: str, parts: Mapping[str, Floats], of: str) -> str:
     y = parts["validation"]
-    best = _best(y)
+    best = _best(loss, y)
     name = f"{loss.replace('_', ' ')} on rows set aside"
-    if _cut(y) is None:
+    if _cut(loss, y) is None:
         caption = (
             f"The {name} was still improving, or flat, when it stopped after {len(y):,} "
             "iterations: more of them may help."
@@ -239,15 +240,14 @@ def _learning_caption(loss: str, parts: Mapping[str, Floats], of: str) -> str:
     return f"{caption} Drawn of {of}." if of else caption
 
 
-def _best(y: Floats) -> int:
-    """Return the iteration, from 1 on, at which a curve is best: lowest where it falls."""
-    falling = len(y) > 1 and y.min() < y[0]
-    return int(y.argmin() if falling else y.argmax()) + 1
+def _best(loss: str, y: Floats) -> int:
+    """Return the iteration, from 1 on, at which a curve is best: a loss lowest, NDCG highest."""
+    return int(y.argmax() if loss.startswith("ndcg") else y.argmin()) + 1
 
 
-def _cut(y: Floats) -> int | None:
+def _cut(loss: str, y: Floats) -> int | None:
     """Return the best iteration of a curve; None where it is the last one, or nearly."""
-    best = _best(y)
+    best = _best(loss, y)
     return best if best < len(y) - 1 else None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.base.text.numbers import metric_words, mode_words, moment, number
-from tasks.base.text.phrases import listed, valued
+from tasks.base.text.phrases import listed, plural, valued
 from tasks.base.training_records import (
     Assessment,
     Basis,
@@ -165,9 +165,10 @@ def _selection(
     mode: TrainingMode,
 ) -> Part:
     folds = max((r.cv_folds for r in results), default=0)
+    fitted = sum(r.status == "ok" and r.candidate != "baseline" for r in results)
     chosen = (
         f"{assessment.challenger} had the best {metric_words(metric)} of "
-        f"{len(results)} candidates in validation ({folds} parts); the holdout chose nothing."
+        f"{plural(fitted, 'candidate')} in validation ({folds} parts); the holdout chose nothing."
     )
     how = f"{mode_words(mode) if mode.kind == 'refit' else chosen} The gate: {verdict.sentence}"
     rows = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,13 +12,17 @@ from markupsafe import Markup, escape
 
 from tasks.base.text.numbers import ABSENT, number
 from tasks.base.text.phrases import valued
-from tasks.base.training_records import Evaluation, LeaderboardRow, MetricValue, Schema, Verdict
+from tasks.base.training_records import (
+    Evaluation,
+    LeaderboardRow,
+    MetricValue,
+    Schema,
+    Trial,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from tasks.reporting.report.report_data import ReportData
-from collections.abc import Sequence
-
-from tasks.base.training_records import Trial
 
 _MOST_CLASSES = 30
 

@@ -283,6 +283,22 @@ def test_the_calendar_judges_new_rows_without_those_scored_before(
     assert (aside.rows, aside.of) == (2, 2)
 
 
+def test_rows_that_are_alike_are_kept_beside_others_that_are(
+    pipeline: Pipeline, champion: ModelVersion
+) -> None:
+    kept = []
+    for x in (500.0, 700.0):
+        snapshot = delivery(pipeline, [1.0, 1.0, 1.0, x])
+        twice = take_rows(
+            snapshot, np.array([0, 1, 2, 3, 3]), pipeline.work / "scoring", time_column="when"
+        )
+        aside = admit_rows(opened(pipeline), twice, champion, because("manual"), "new").aside
+        assert aside is not None
+        kept.append(aside.file)
+
+    assert [pd.read_parquet(file)["x"].tolist() for file in kept] == [[500.0] * 2, [700.0] * 2]
+
+
 def test_a_file_that_was_scored_waits_no_longer(pipeline: Pipeline, champion: ModelVersion) -> None:
     snapshot = delivery(pipeline, [1.0, 500.0, 3.0])
     aside = admit_rows(opened(pipeline), snapshot, champion, because("manual"), "new").aside

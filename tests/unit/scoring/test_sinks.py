@@ -41,6 +41,17 @@ def stored(path: Path, table: str = "predictions") -> list[tuple[Any, ...]]:
     return rows
 
 
+def test_pipelines_that_score_the_same_rows_share_a_table(tmp_path: Path) -> None:
+    for model in ("a", "b", "a"):
+        frame = predictions().assign(model_name=model).rename(columns={"id": "Batch"})
+        write_predictions(frame, sql(), tmp_path)
+
+    with sqlite3.connect(tmp_path / "out" / "p.db") as connection:
+        found = connection.execute("SELECT model_name, count(*) FROM predictions GROUP BY 1")
+        assert found.fetchall() == [("a", 4), ("b", 4)]
+    connection.close()
+
+
 # Files
 
 

@@ -122,3 +122,19 @@ def test_an_edited_contract_is_taken_up(tmp_path: Path, registry: Registry) -> N
 
     assert champion.look()
     assert not champion.look()
+
+
+def test_an_edited_file_is_taken_up_and_a_challenger_that_did_not_fit_is_tried_again(
+    tmp_path: Path, registry: Registry
+) -> None:
+    shadow = "scoring: {shadow: challenger}\n"
+    champion = CurrentChampion(pipeline_file(tmp_path, shadow))
+    registry.champion, registry.newest, registry.refused = "1", ["3", "1"], {"3"}
+    champion.look()
+    assert champion.shadow is None
+    registry.refused = set()
+    pipeline_file(tmp_path, f"{shadow}kinds: {{x: categorical}}\n")
+
+    assert champion.look()
+    assert champion.shadow is not None
+    assert registry.loaded == ["1", "3", "1", "3"]

@@ -70,6 +70,21 @@ def test_a_window_is_closed_at_its_start_and_open_at_its_end(tmp_path: Path, mar
     assert read.table["id"].to_pylist() == [5, 6, 7, 8]
 
 
+@pytest.mark.parametrize(
+    "end", ["", " -- as :then, see :there", " /* :x */", " and k <> ':no' and k <> 'a \\:b:c'"]
+)
+def test_a_colon_in_a_text_or_a_comment_binds_nothing(tmp_path: Path, end: str) -> None:
+    sqlite_file(tmp_path)
+    picked = """id, '{"a":true, "b": :c}' as j, "x:y", at"""
+    text = f'select {picked} from "Mes données" where id < 9{end}'
+    read = read_source(
+        source(tmp_path, query=text), tmp_path, time_column="at", start=T0 + timedelta(hours=5)
+    )
+    assert read.table["id"].to_pylist() == [5, 6, 7, 8]
+    assert set(read.table["j"].to_pylist()) == {'{"a":true, "b": :c}'}
+    assert "x:y" in read.table.column_names
+
+
 def test_a_query_that_binds_its_window_gets_it(tmp_path: Path) -> None:
     sqlite_file(tmp_path)
     bound = source(

@@ -46,7 +46,7 @@ def reader(store: Store) -> SqliteReader:
     return found
 
 
-@pytest.mark.parametrize("number", ["1", "2", "3", "4", "5", "none", "1x"])
+@pytest.mark.parametrize("number", ["1", "2", "3", "4", "5", "none", "1x", "9" * 20])
 def test_a_version_is_what_mlflow_says(store: Store, reader: SqliteReader, number: str) -> None:
     from mlflow.exceptions import MlflowException
 

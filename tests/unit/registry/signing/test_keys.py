@@ -62,6 +62,20 @@ def test_a_key_that_others_can_read_is_refused(folder: Path) -> None:
         keys.sign(b"x")
 
 
+def test_a_key_that_others_could_read_or_is_none_is_exchanged_and_trusted_no_longer(
+    folder: Path,
+) -> None:
+    first, _ = keys.sign(b"x")
+    (folder / keys.KEY_FILE).chmod(0o640)
+    former, second = keys.rotate()
+    assert former is None
+    assert keys.trusted_keys() == {second} != {first}
+    (folder / keys.KEY_FILE).write_text("")
+    former, third = keys.rotate()
+    assert former is None
+    assert keys.trusted_keys() == {third}
+
+
 @pytest.mark.parametrize("name", ["", keys.TRUSTED_FILE])
 def test_keys_that_others_can_write_are_refused(name: str, folder: Path) -> None:
     keys.sign(b"x")

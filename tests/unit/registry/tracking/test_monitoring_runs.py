@@ -52,6 +52,32 @@ def test_windows_become_steps_of_one_run(tmp_path: Path) -> None:
     assert client.get_experiment(found.info.experiment_id).name == experiment_name("churn")
 
 
+def test_a_column_may_have_the_name_of_a_figure_of_the_window(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    found = drift(0.3)
+    named = found.columns[0].model_copy(update={"column": "score", "statistic": 0.1})
+    run = record_window(
+        store,
+        "churn",
+        CHAMPION,
+        week(1),
+        found.model_copy(update={"columns": (named,)}),
+        (),
+        None,
+        {},
+    )
+
+    values = store._client().get_run(run).data.metrics
+    assert values["drift.score"] == 0.3 / 0.2
+    assert values["drift.column score"] == 0.1 / 0.2
+
+
+def test_windows_before_the_first_have_steps_of_their_own() -> None:
+    weeks = [datetime(1970, 1, 1, tzinfo=UTC) + n * timedelta(days=7) for n in (-1, 0, 1)]
+    steps = [step_of(Window(start=at, end=at + timedelta(days=7))) for at in weeks]
+    assert steps == [-2, -1, 0]
+
+
 def test_each_champion_has_a_run_of_its_own(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     first = record_window(store, "churn", CHAMPION, week(1), drift(0.1), (), None, {})

@@ -217,9 +217,19 @@ def test_iterations_say_where_the_model_was_cut_and_what_it_knows_by_heart() -> 
     assert [line.get_xdata()[0] for line in dashed] == [3]
 
 
-def test_a_score_that_rises_is_best_where_it_is_highest() -> None:
-    (drawing,) = draw_learning("lightgbm", {"validation_ndcg": [0.5, 0.7, 0.8, 0.7, 0.6]})
-    assert "best at iteration 3 of 5" in drawing.caption
+@pytest.mark.parametrize(
+    ("loss", "values", "best"),
+    [
+        ("ndcg", [0.5, 0.7, 0.8, 0.7, 0.6], 3),
+        ("ndcg", [0.5, 0.4, 0.8, 0.7, 0.6], 3),
+        ("log_loss", [0.5, 0.6, 0.8, 0.9, 0.9], 1),
+    ],
+)
+def test_a_score_is_best_where_it_is_highest_a_loss_where_it_is_lowest(
+    loss: str, values: list[float], best: int
+) -> None:
+    (drawing,) = draw_learning("lightgbm", {f"validation_{loss}": values})
+    assert f"best at iteration {best} of 5" in drawing.caption
 
 
 def test_the_reliability_of_a_calibrated_model_is_drawn_before_and_after() -> None:

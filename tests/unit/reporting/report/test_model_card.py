@@ -40,7 +40,11 @@ def _card(name: str = "churn", purpose: str = "Calls those who may leave.", **fo
         f"parquet: {name}",
         ("The calendar: 0 3 * * 1 (UTC).",),
         Basis(snapshot=snapshot, contract=contract, prepared=prepared),
-        [CandidateResult(candidate=name, status="ok", cv_folds=5)],
+        [
+            CandidateResult(candidate=name, status="ok", cv_folds=5),
+            CandidateResult(candidate="mlp", status="failed"),
+            CandidateResult(candidate="baseline", status="ok"),
+        ],
         Assessment(evaluations=(data.challenger,), leaderboard=data.leaderboard, challenger=name),
         data.verdict,
         ModelVersion(name="churn", version="3", run_id="r", tags=found.pop("tags", {})),
@@ -66,7 +70,7 @@ def test_a_card_says_what_it_stands_on_how_good_it_is_and_what_limits_it() -> No
         "churn overfits.",
         "Copies on both sides.",
         "## How it was selected",
-        "in validation (5 parts)",
+        "of 1 candidate in validation (5 parts)",
         "The calendar: 0 3",
     ):
         assert said in text, said

@@ -119,6 +119,14 @@ def test_the_verdict_stands_first_and_every_part_is_there() -> None:
     assert places == sorted(places)
 
 
+def test_intervals_of_scores_hold_whatever_the_gate_asks_of_a_gain() -> None:
+    data = report_data()
+    verdict = data.verdict.model_copy(update={"confidence": 0.8})
+    page = render_report(replace(data, verdict=verdict))
+    assert "in 95 of 100 cases" in page
+    assert "80 % interval" in page
+
+
 def _titled(data: ReportData) -> str:
     found = re.search(r"<title>(.*?)</title>", render_report(data))
     assert found is not None
