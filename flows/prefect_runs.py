@@ -59,7 +59,7 @@ def end_left(state: Path) -> None:
         prefect_settings.temporary_settings({prefect_settings.PREFECT_API_URL: api}),
         prefect_client.get_client(sync_client=True) as client,
     ):
-        for run in client.read_flow_runs(flow_run_filter=wanted, limit=_MOST):
+        for run in all_runs(client, wanted):
             now, marked = run.state, left[str(run.id)]
             # One that has been started anew since is not the dead process's.
             if now and not now.is_final() and not now.is_scheduled() and now.timestamp <= marked:

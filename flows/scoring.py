@@ -36,14 +36,13 @@ def scoring(
     with answerable(plan, "scoring", cause) as why:
         champion = find_champion(plan)
         snapshot = load_rows(plan, champion, why, scope)
-        if not snapshot.rows:
-            outcome = nothing_to_score(plan, snapshot, champion, scope)
+        admitted = admit_rows(plan, snapshot, champion, why, scope) if snapshot.rows else None
+        if admitted is None or not admitted.snapshot.rows:
+            rest = snapshot if admitted is None else admitted.snapshot
+            outcome = nothing_to_score(plan, rest, champion, scope)
             if outcome.aside:
                 record_scoring(plan, outcome, why, run_id())
             return outcome
-        admitted = admit_rows(plan, snapshot, champion, why, scope)
-        if not admitted.snapshot.rows:
-            return nothing_to_score(plan, admitted.snapshot, champion, scope)
         outcome = score_rows(plan, admitted, champion, scope, named=output_path is not None)
         record_scoring(plan, outcome, why, run_id(), input_path)
         if admitted.aside is not None:

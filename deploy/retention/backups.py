@@ -33,9 +33,12 @@ from tasks.registry.packaging.provenance import keepfit_version
 
 MANIFEST = "manifest.json"
 _DATABASES = ("mlflow/mlflow.db", "prefect/prefect.db", "ledger.db")
-# Of a pipeline: recipes, results and messages. Snapshots and fits are made again from the source.
+# Of a pipeline: recipes, results, messages, waiting rows. Snapshots and fits are made again.
 _FOLDERS = ("mlflow/artifacts", "promotions", "dashboard")
-_ROOMS = ("contracts", "figures", "monitoring", "predictions", "reports", "trainings")
+_ROOMS = (
+    "alerts", "contracts", "figures", "labels", "monitoring", "predictions", "quarantine",
+    "reports", "serving", "trainings",
+)  # fmt: skip
 _FILES = ("contract.yaml", "pipeline.json")
 _CHUNK = 1 << 20
 

@@ -38,8 +38,6 @@ from tasks.orchestration.prefect_api import check_configured
 if TYPE_CHECKING:
     from prefect.runner import Runner
 
-    from deploy.runner.reaper import Reaper
-
 _LOGGER = logging.getLogger(__name__)
 AT_ONCE = 3
 _BEAT_SECONDS = 2.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from expectations.column_batches import infer_in_parts
 from expectations.contract import Contract
@@ -22,11 +21,6 @@ from tasks.base.training_records import Snapshot
 from tasks.base.utc_times import as_utc
 from tasks.data.snapshots import read_frame
 from tasks.data.typing.storage import ColumnForm
-
-if TYPE_CHECKING:
-    from expectations.contract import Contract
-    from expectations.late_labels import LateLabels
-    from tasks.data.typing.storage import ColumnForm
 
 
 def contract_file(pipeline: Pipeline) -> Path:

@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import expectations.check
 import expectations.suite
@@ -85,9 +85,15 @@ def ask_standing(request: dict[str, Any]) -> str:
             client.connect(path)
             client.sendall(f"{json.dumps(request)}\n".encode())
             with client.makefile("r", encoding="utf-8") as reply:
-                return reply.readline()
+                return whole_line(reply)
     except OSError:
         return ""
+
+
+def whole_line(reply: TextIO) -> str:
+    """Return a line; empty where who wrote it was killed before its end."""
+    line = reply.readline()
+    return line if line.endswith("\n") else ""
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ import json
 import logging
 import subprocess
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from tasks.base.errors import ConfigError, ContractError, InfrastructureError, of_system
@@ -16,13 +17,11 @@ from tasks.base.runtime.environment import interrupts_kept_away, module_command
 from tasks.base.runtime.files import changed_file, digest_of, write_whole
 from tasks.base.text.commands import command
 from tasks.base.training_records import ContractResult, RuleResult, Snapshot
-from tasks.contracts.shared_checker import ask_standing, standing
+from tasks.contracts.shared_checker import ask_standing, standing, whole_line
 
 if TYPE_CHECKING:
     from expectations.contract import Contract
     from expectations.late_labels import LateLabels
-from collections.abc import Sequence
-from shlex import quote
 
 _LOGGER = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -207,7 +206,7 @@ def _ask_own(request: dict[str, Any]) -> str:
         assert process.stdout is not None  # noqa: S101 - opened with a pipe
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        line = process.stdout.readline()
+        line = whole_line(process.stdout)
     except BrokenPipeError:
         line = ""
     except OSError as error:

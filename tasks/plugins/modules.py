@@ -70,7 +70,9 @@ def path_of(module_name: str, base: Path) -> Path:
 def import_hook(module_name: str, base: Path) -> ModuleType:
     """Return a module of the folder `base`; it runs once for each of its contents."""
     path = path_of(module_name, base)
-    known = f"{PREFIX}{digest_of(path)[:16]}"
+    # Two folders may hold the same modules, which are others where they are.
+    place = hashlib.sha256(f"{path.resolve()}\0{digest_of(path)}".encode()).hexdigest()
+    known = f"{PREFIX}{place[:16]}"
     if known in sys.modules:
         return sys.modules[known]
     spec = importlib.util.spec_from_file_location(known, path)
@@ -110,7 +112,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 def digest_of(path: Path) -> str:
     """Return a digest of a module and of the modules beside it, which it may import."""
-    digest = hashlib.sha256(str(path.resolve()).encode())
+    digest = hashlib.sha256()
     for file in sorted({path, *path.parent.glob("*.py")}):
         digest.update(f"{file.name}\0".encode() + file.read_bytes())
     return digest.hexdigest()

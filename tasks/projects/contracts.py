@@ -101,7 +101,7 @@ def accept_rules(
     return _outcome(pipeline, result, found).model_copy(
         update={
             "accepted": tuple(dict.fromkeys(one.name for one in chosen)),
-            "next_command": after or f"keepfit contract check {pipeline.path}",
+            "next_command": after or command("contract", "check", file=pipeline.path),
         }
     )
 
@@ -113,7 +113,7 @@ def _differences(
     if contract is None:
         raise UsageError(
             f"{pipeline.config.name} has no contract yet: {contract_file(pipeline)}.",
-            f"Write one: keepfit contract infer {pipeline.path}",
+            f"Write one: {command('contract', 'infer', file=pipeline.path)}",
         )
     snapshot, compared = _compared(pipeline, contract, input_path)
     result = check_snapshot(

@@ -16,7 +16,9 @@ from tasks.base.settings.sources import SqlSource
 from tasks.data.sources.sql_connections import connected
 
 _PASSWORD = re.compile(r"^(?P<head>[\w+.-]+://[^:/@]*:)(?P<password>[^@]+)(?P<tail>@.*)$")
-_SECRET_OPTION = re.compile(r"[?&][^=&]*(?:pass|secret|token|key|credential)[^=&]*=", re.IGNORECASE)
+_SECRET_OPTION = re.compile(
+    r"[?&][^=&]*(?:pass|secret|token|key|credential)[^=&]*=(?!\$\{)", re.IGNORECASE
+)
 _FILE = re.compile(r"^(?P<head>sqlite(?:\+\w+)?:///)(?P<path>[^?]*)(?P<tail>.*)$")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -64,8 +66,8 @@ def _expanded(url: str) -> str:
 def _without_secret(url: str, name: str) -> tuple[str, str, str]:
     """Return the URL as the file may hold it, the variable in it, and what that has to hold."""
     stem = re.sub(r"\W+", "_", name).upper()
-    if _SECRET_OPTION.search(url) and "${" not in url:
-        return f"${{{stem}_URL}}", f"{stem}_URL", url
+    if _SECRET_OPTION.search(url):
+        return f"${{{stem}_URL}}", f"{stem}_URL", _expanded(url)
     found = _PASSWORD.match(url)
     if found is None or "${" in found["password"]:
         return url, "", ""

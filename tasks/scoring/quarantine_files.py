@@ -48,7 +48,12 @@ def all_kept(folder: Path) -> list[Kept]:
     found = []
     for record in sorted(folder.glob("*.json")):
         try:
-            found.append(Kept.model_validate_json(record.read_bytes()))
+            kept = Kept.model_validate_json(record.read_bytes())
         except (OSError, ValueError):
             continue
+        # A state folder may have been restored elsewhere, with the file beside its record.
+        file, aside = str(record.with_suffix(".parquet")), kept.aside
+        named = ("file", "accept_command", "score_command")
+        moved = {name: getattr(aside, name).replace(aside.file, file) for name in named}
+        found.append(kept.model_copy(update={"aside": aside.model_copy(update=moved)}))
     return found

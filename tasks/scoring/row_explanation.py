@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +20,6 @@ from tasks.plugins.versions import require_hooks
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.batches import version_of
 from tasks.training.row_windows import scoring_snapshot
-
-if TYPE_CHECKING:
-    from tasks.evaluation.explanation.shap_values import RowExplanation
 
 _BACKGROUND = 200
 

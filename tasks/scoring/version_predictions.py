@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from tasks.base.plugin_settings import OwnCode
-from tasks.base.runtime.libraries import pd
-from tasks.base.training_records import ModelVersion, Schema, Snapshot
-from tasks.data.snapshots import places_of, read_frame
-from tasks.plugins.versions import require_hooks
-from tasks.registry.open_pipeline import OpenPipeline
-from tasks.scoring.predictions import score_frame
-
-if TYPE_CHECKING:
-    from tasks.scoring.predictions import ScoringCounts
-
-
-from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base.runtime.libraries import pa
-from tasks.scoring.predictions import ScoringCounts, best
+from tasks.base.plugin_settings import OwnCode
+from tasks.base.runtime.libraries import pa, pd
+from tasks.base.training_records import ModelVersion, Schema, Snapshot
+from tasks.data.snapshots import places_of, read_frame
+from tasks.plugins.versions import require_hooks
+from tasks.registry.open_pipeline import OpenPipeline
+from tasks.scoring.predictions import ScoringCounts, best, score_frame
 
 PART_ROWS = 100_000
 

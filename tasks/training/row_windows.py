@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from tasks.base.command_results import ScoringScope
 from tasks.base.config import PipelineConfig
-from tasks.base.errors import SourceError, UsageError
+from tasks.base.errors import ConfigError, SourceError, UsageError
 from tasks.base.pipeline_file import Pipeline, require_columns, require_evaluated
+from tasks.base.runtime.files import write_whole
 from tasks.base.runtime.libraries import pa
 from tasks.base.settings.object_addresses import anchored, object_fault
 from tasks.base.settings.scoring import CsvSink, ParquetSink, Sink
 from tasks.base.settings.sources import CsvSource, ParquetSource, Source
-from tasks.base.source_notes import ChangedColumns, FileAside, note_text
+from tasks.base.source_notes import ChangedColumns, FileAside, JoinedLabels, note_text
 from tasks.base.training_records import Snapshot
 from tasks.contracts.contract_files import ensure_contract, forms_of, known_contract
 from tasks.data.files.file_columns import renamed_since
@@ -28,12 +31,6 @@ from tasks.data.sources.source import column_names, newest_believed, read_source
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-import hashlib
-import json
-
-from tasks.base.errors import ConfigError
-from tasks.base.runtime.files import write_whole
-from tasks.base.source_notes import JoinedLabels
 
 
 def training_snapshot(

@@ -26,6 +26,7 @@ _PASSING = (
     "lost connection", "deadlock", "could not serialize", "consuming input", "is closed",
 )  # fmt: skip
 _FULL = ("is full", "no space left", "disk i/o")
+_DAMAGED = ("malformed", "not a database")
 _CACHE_KB = 65_536  # rows come in the order of their ids and go out in that of their times
 _LOG_BYTES = 16_777_216
 _ENGINES: dict[tuple[int, str, float], sa.Engine] = {}
@@ -136,9 +137,11 @@ class Database:
                 f"the ledger {self.place} did not answer in time: {text}.",
                 "Nothing of this step was written; run the command again.",
             )
+        damaged = any(word in text.lower() for word in _DAMAGED)
+        remedy = "Put a backup of it back" if damaged else "Fix `ledger.url`, or its permissions"
         return InfrastructureError(
             f"the ledger {self.place} refused: {text}.",
-            "Fix `ledger.url`, or the file's permissions; nothing of this step was written.",
+            f"{remedy}; nothing of this step was written.",
         )
 
 

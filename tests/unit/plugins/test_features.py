@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -217,6 +218,9 @@ def test_a_version_is_used_only_with_the_hook_it_was_trained_with(
         with pytest.raises(ModelRefusedError, match="other content"):
             require_hooks(pipeline(), tmp_path, version({HOOKS_TAG: hostile}))
 
+    moved = shutil.copytree(tmp_path, tmp_path / "elsewhere")
+    require_hooks(pipeline(), moved, version(tags))
+    assert not caplog.records
     write(tmp_path, GOOD + "\n# another\n")
     require_hooks(pipeline(), tmp_path, version(tags))
     assert "has changed since version 3" in caplog.text

@@ -110,6 +110,9 @@ def test_what_a_database_lacks_is_said(
         ("postgresql://me:${PW}@db/x", "postgresql://me:${PW}@db/x", "", ""),
         ("postgresql://me@db/x?sslpassword=s3", "${MINE_URL}", "MINE_URL",
          "postgresql://me@db/x?sslpassword=s3"),
+        ("postgresql://me@${PW}/x?sslpassword=s3", "${MINE_URL}", "MINE_URL",
+         "postgresql://me@other/x?sslpassword=s3"),
+        ("postgresql://me@d/x?password=${PW}", "postgresql://me@d/x?password=${PW}", "", ""),
     ],
 )  # fmt: skip
 def test_a_password_becomes_a_variable(

@@ -7,6 +7,7 @@ import sqlite3
 import tarfile
 import threading
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -17,7 +18,9 @@ from deploy import commands
 from deploy.retention.backups import MANIFEST, backup, restore
 from tasks.base.errors import ConfigError, InfrastructureError, UsageError
 from tasks.base.servers.stack_file import LOCK
+from tasks.base.training_records import SetAside
 from tasks.data.files import object_stores
+from tasks.scoring.quarantine_files import Kept, all_kept
 from tests.tables import write_pipeline
 
 
@@ -97,6 +100,34 @@ def test_what_was_backed_up_comes_back_and_names_its_new_place(tmp_path: Path) -
     ]
     assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o600
     assert other.stat().st_mode & 0o777 == 0o700
+
+
+def test_rows_that_wait_come_back_and_are_found_in_their_new_place(tmp_path: Path) -> None:
+    state = make_state(tmp_path)
+    work = state / "pipelines" / "flights"
+    file = work / "quarantine" / "ab.parquet"
+    for path in (file, work / "serving" / "spool" / "1-1.spool"):
+        write(path)
+    aside = SetAside(
+        rows=1,
+        of=9,
+        whole=False,
+        file=str(file),
+        digest="d",
+        contract_digest="c",
+        score_command=f"keepfit score {file}",
+    )
+    kept = Kept(aside=aside, contract_digest="c", at=datetime(2026, 1, 1, tzinfo=UTC))
+    file.with_suffix(".json").write_text(kept.model_dump_json())
+    backup(state, tmp_path / "b.tar.gz")
+    other = tmp_path / "elsewhere" / "state"
+    restore(tmp_path / "b.tar.gz", other)
+
+    (found,) = all_kept(other / "pipelines" / "flights" / "quarantine")
+
+    assert Path(found.aside.file).is_file()
+    assert found.aside.file in found.aside.score_command
+    assert (other / "pipelines/flights/serving/spool/1-1.spool").is_file()
 
 
 def test_a_backup_made_while_rows_are_written_is_consistent(tmp_path: Path) -> None:

@@ -48,6 +48,13 @@ def test_a_pipeline_without_an_address_has_its_ledger_in_the_state_folder(tmp_pa
         ledger_of(load_pipeline(file, {}))
 
 
+def test_a_damaged_ledger_is_mended_by_a_backup_not_by_permissions(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(InfrastructureError, match="not a database") as caught:
+        opened(tmp_path).decisions()
+    assert "backup" in caught.value.remedy
+
+
 @pytest.mark.postgres
 def test_a_pipelines_address_and_secret_come_from_the_environment(
     postgres_url: str, postgres_server: Server, tmp_path: Path
