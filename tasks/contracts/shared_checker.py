@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import expectations.check
 import expectations.suite
@@ -90,7 +90,7 @@ def ask_standing(request: dict[str, Any]) -> str:
         return ""
 
 
-def whole_line(reply: TextIO) -> str:
+def whole_line(reply: IO[str]) -> str:
     """Return a line; empty where who wrote it was killed before its end."""
     line = reply.readline()
     return line if line.endswith("\n") else ""
