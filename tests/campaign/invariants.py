@@ -72,17 +72,20 @@ class Place:
         return self.state / "ledger.db"
 
 
-def check(place: Place) -> list[str]:
-    """Return a sentence for each invariant that does not hold, which begins with its name."""
+def check(place: Place, *, at_once: bool = False) -> list[str]:
+    """Return a sentence for each invariant that does not hold, which begins with its name.
+
+    `at_once`: only what must hold at every moment, whatever the next command mends.
+    """
     found = [f"{file.name}: {fault}" for file in (place.registry, place.ledger)
              for fault in damage(file)]  # fmt: skip
     if found:
         return [f"I1 {fault}" for fault in found]
-    checks = {
-        "I1": champion_faults, "I2": batch_faults, "I3": training_faults,
-        "I4": unfinished, "I5": exposed, "I6": changed,
-    }  # fmt: skip
-    return [f"{name} {fault}" for name, faults in checks.items() for fault in faults(place)]
+    checks = [("I1", champion_faults), ("I2", batch_faults), ("I5", exposed), ("I6", changed)]
+    if not at_once:
+        checks += [("I1", half_promoted), ("I2", half_delivered), ("I3", training_faults),
+                   ("I4", unfinished)]  # fmt: skip
+    return [f"{name} {fault}" for name, faults in checks for fault in faults(place)]
 
 
 def damage(database: Path) -> list[str]:
@@ -120,6 +123,10 @@ def champion_faults(place: Place) -> Iterator[str]:
         folder = Path(unquote(urlsplit(location or source).path))
         yield from _signature_faults(place, (name, str(version), run), tags, folder)
         yield from _model_faults(folder)
+
+
+def half_promoted(place: Place) -> Iterator[str]:
+    """I1: no promotion is half done."""
     yield from (f"a promotion is half done: {journal.name}"
                 for journal in place.state.glob("promotions/*.journal"))  # fmt: skip
 
@@ -142,10 +149,16 @@ def batch_faults(place: Place) -> Iterator[str]:
                     "WHERE batch NOT IN (SELECT id FROM keepfit_batches)")  # fmt: skip
     if orphans[:1] not in ([], [(0,)]):
         yield f"{orphans[0][0]} predictions are of no batch"
-    for file in sorted(place.state.glob("pipelines/*/predictions/*")):
-        if file.name.startswith("."):
-            yield f"{file.name} is left of an output that was not finished"
-        else:
+    for file in _outputs(place):
+        yield from _torn(file)
+
+
+def half_delivered(place: Place) -> Iterator[str]:
+    """I2: each output holds the rows of its batches in the ledger, and none is half written."""
+    for file in sorted(place.state.glob("pipelines/*/predictions/.*")):
+        yield f"{file.name} is left of an output that was not finished"
+    for file in _outputs(place):
+        if not list(_torn(file)):
             yield from _output_faults(place, file)
 
 
@@ -280,8 +293,12 @@ def _model_faults(folder: Path) -> Iterator[str]:
         yield f"the model cannot be used: {type(error).__name__}: {error}"
 
 
-def _output_faults(place: Place, file: Path) -> Iterator[str]:
-    """Compare one output with the ledger's batches of the same data."""
+def _outputs(place: Place) -> list[Path]:
+    return sorted(place.state.glob("pipelines/*/predictions/[!.]*"))
+
+
+def _torn(file: Path) -> Iterator[str]:
+    """Look at one output by itself."""
     import pandas as pd
 
     try:
@@ -292,10 +309,16 @@ def _output_faults(place: Place, file: Path) -> Iterator[str]:
     missing = {"model_version", "run_id", "batch"} - set(rows.columns)
     if missing or not len(rows):
         yield f"{file.name} has {len(rows)} rows and lacks {sorted(missing)}"
-        return
-    names = rows.columns[0]
-    if rows[names].duplicated().any():
+    elif rows[rows.columns[0]].duplicated().any():
         yield f"{file.name} holds rows twice"
+
+
+def _output_faults(place: Place, file: Path) -> Iterator[str]:
+    """Compare one output with the ledger's batches of the same data."""
+    import pandas as pd
+
+    rows = pd.read_parquet(file)
+    names = rows.columns[0]
     for (batch, version), part in rows.groupby(["batch", "model_version"]):
         held = _rows(
             place.ledger,

@@ -23,9 +23,7 @@ def killed(state: Prepared, scene: Scene, trials: int, options: Options) -> Row:
     """Kill one command again and again, each time at another moment."""
     chance = random.Random(f"{scene.name} {options.seed}")
     if scene.name not in state.clean:
-        clean = state.start(scene).ended()
-        assert clean.status in scene.statuses, clean.err
-        state.clean[scene.name] = clean.seconds
+        state.undisturbed(scene)
     failures, again, began = [], [], time.monotonic()
     lasts = state.clean[scene.name]
     for number in options.trying(trials):

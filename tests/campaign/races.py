@@ -121,6 +121,7 @@ def _race(name: str, place: Place, folder: Path, options: Options) -> Row:
         del os.environ["MLFLOW_TRACKING_URI"]
     moves = [tuple(line.split()) for file in sorted(folder.glob("*.moves"))
              for line in file.read_text().splitlines()]  # fmt: skip
+    failures += [] if moves else ["no promotion was won"]
     failures += faults_of(moves, "1", place.champion())  # type: ignore[arg-type]
     figure = (f"{processes} × {turns}, {len(place.states)} hosts: {len(moves)} won, the rest "
               f"refused, {seconds:.0f} s")  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -32,8 +33,8 @@ policy: {probation: 0}
 alerts: ["${CAMPAIGN_ALERT}"]
 """
 _ROWS, _MORE = 300, 60
-_LATER = tuple(f"c{i:05d}" for i in range(_ROWS + _MORE, _ROWS + 2 * _MORE))
-"""Ids of the rows that have come since everything that the prepared state holds."""
+LATER = _ROWS + _MORE
+"""Rows of which everything in the prepared state was made; there are 60 more."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ class Prepared:
         text = first.read_text("utf-8").replace("name: churn", "name: first")
         first.write_text(f"{text}state: {self.work}/.keepfit\n")
         first_run = self._done("run")
-        self._arrive(_ROWS)
+        self.arrive()
         self._done("score")
         self._done("run", "--fresh")
         self._done("promote", "2")
         (self.work / "bad.csv").write_text("customer,when\nc99999,2026-03-01\n")
-        self._arrive(_ROWS + _MORE)
+        self.arrive()
         shutil.copytree(self.work, self._kept)
         for scene in learned:
             trials.learn(scene.arguments, self.work)
@@ -95,6 +96,13 @@ class Prepared:
         shutil.rmtree(self.work)
         shutil.copytree(self._kept, self.work)
 
+    def undisturbed(self, scene: Scene, before: Callable[[], None] | None = None) -> None:
+        """Run a scene's command once without a kill, and keep its answer for what `holds`."""
+        ended = self.start(scene, before).ended()
+        assert ended.status in scene.statuses, ended.err
+        self.clean[scene.name] = ended.seconds
+        (self.work.parent / f"{scene.name}.clean").write_text(ended.out, "utf-8")
+
     def start(self, scene: Scene, before: Callable[[], None] | None = None) -> Going:
         """Start a scene's command on a fresh copy."""
         self.restore()
@@ -106,10 +114,7 @@ class Prepared:
         told = first.status == 3 and "SIGKILL" in first.err  # of the only candidate, twice
         if not (killed or told) and first.status not in (*scene.statuses, 1):
             faults.append(f"without its child it ended with {first.status}")
-        faults += _unkind(first)
-        # These hold at every moment, whatever comes next.
-        faults += [f"at once {f}" for f in self.faults() if f.startswith(("I1 v", "I1 t", "I2 b",
-                   "I2 p", "I6", "I5"))]  # fmt: skip
+        faults += [*_unkind(first), *self.at_once()]
         again = trials.run(scene.arguments, self.work)
         if again.status not in scene.statuses:
             faults.append(f"run again it ended with {again.status}: {again.err.strip()[-300:]}")
@@ -118,23 +123,30 @@ class Prepared:
         faults += [f"left running: {stray}" for stray in trials.strays()]
         return faults, again.seconds
 
-    def faults(self) -> list[str]:
+    def at_once(self) -> list[str]:
+        """Return what must hold at every moment, whatever comes next, and does not."""
+        return [f"at once {fault}" for fault in self.faults(at_once=True)]
+
+    def faults(self, *, at_once: bool = False) -> list[str]:
         """Return the invariants that do not hold of the state now."""
         state = self.work / ".keepfit"
         outputs = [self.work / name for name in (".out", ".err", "backup.tar")]
         place = invariants.Place(
             state, trials.KEY, CANARY, [o for o in outputs if o.exists()], self.before
         )
-        return invariants.check(place)
+        return invariants.check(place, at_once=at_once)
 
     def _done(self, *arguments: str) -> Ended:
         ended = trials.learn(arguments, self.work)
         assert ended.status == 0, ended.err
         return ended
 
-    def _arrive(self, start: int) -> None:
-        more = write_churn(self.work / "more.csv", _MORE, start, start=start)
-        with (self.work / "c.csv").open("a", encoding="utf-8") as file:
+    def arrive(self) -> None:
+        """Let 60 rows come that are newer than all others."""
+        with (self.work / "c.csv").open("a+", encoding="utf-8") as file:
+            file.seek(0)
+            start = len(file.readlines()) - 1
+            more = write_churn(self.work / "more.csv", _MORE, start, start=start)
             file.write(more.read_text("utf-8").split("\n", 1)[1])
         more.unlink()
 
@@ -205,12 +217,14 @@ def _recorded_once(work: Path) -> list[str]:
     return faults
 
 
-def _scored_once(work: Path) -> list[str]:
+def scored_once(work: Path) -> list[str]:
+    """Return a fault unless each row that has come is once in the outputs."""
     import pandas as pd
 
+    came = pd.read_csv(work / "c.csv", usecols=["customer"])["customer"][LATER:]
     outputs = (work / ".keepfit" / "pipelines" / "churn" / "predictions").glob("[!.]*.parquet")
     counts = pd.concat([pd.read_parquet(o) for o in outputs])["customer"].value_counts()
-    wrong = {key: int(counts.get(key, 0)) for key in _LATER if counts.get(key, 0) != 1}
+    wrong = {key: int(counts.get(key, 0)) for key in came if counts.get(key, 0) != 1}
     return [f"rows are not once in the outputs: {wrong}"] if wrong else []
 
 
@@ -228,8 +242,20 @@ def _both(*checks: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
     return lambda work: [fault for check in checks for fault in check(work)]
 
 
-def _nothing(work: Path) -> list[str]:
-    return []
+def _same_answer(work: Path) -> list[str]:
+    """Return a fault unless the command answered, but for times, what it answers unkilled."""
+    texts = [file.read_text("utf-8") for file in (work / ".out", work.parent / "replay.clean")]
+    after, clean = (re.sub(r'"seconds": [0-9.e-]+', "", text) for text in texts)
+    return [] if after == clean else [f"it answers {after[:300]}, and {clean[:300]} unkilled"]
+
+
+def _scored_nothing(work: Path) -> list[str]:
+    with closing(sqlite3.connect(work / ".keepfit" / "ledger.db")) as connection:
+        (rows,) = connection.execute(
+            "SELECT count(*) FROM keepfit_predictions WHERE key LIKE '%c99999%'"
+        ).fetchone()
+    made = len(_decided(work, "scored", _last_prepared(work)))
+    return [f"refused rows: {rows} predicted, {made} decisions"] if rows or made else []
 
 
 _TWICE = ("failpoints", "kills")
@@ -238,8 +264,8 @@ SCENES = (
     Scene("first run", ("run", "first"), _both(partial(_once, "trained"),
           partial(_once, "promoted")), ("kills",)),
     Scene("run", ("run",), partial(_once, "trained")),
-    Scene("score", ("score",), _both(_recorded_once, _scored_once), _TWICE),
-    Scene("refused score", ("score", "--input", "bad.csv"), _nothing, (), (3,)),
+    Scene("score", ("score",), _both(_recorded_once, scored_once), _TWICE),
+    Scene("refused score", ("score", "--input", "bad.csv"), _scored_nothing, (), (3,)),
     # The newest rows and the newest window are looked at again whenever they are asked for.
     Scene("monitor", ("monitor",), partial(_once, "monitored", most=2)),
     Scene("promote", ("promote", "1"), _both(partial(_once, "promoted"), partial(_champion, 1)),
@@ -248,7 +274,7 @@ SCENES = (
           _TWICE, (0, 2)),
     Scene("backup", ("backup", "backup.tar"), _whole_backup, _TWICE, (0, 2)),
     Scene("refit", ("run", "--refit"), partial(_once, "trained")),
-    Scene("replay", ("backtest", "--quick"), _nothing),
+    Scene("replay", ("backtest", "--quick", "--json"), _same_answer),
 )  # fmt: skip
 
 
@@ -263,11 +289,14 @@ def chosen(options: Options, part: str) -> list[tuple[Scene, int]]:
 _PREPARED: list[Prepared] = []
 
 
-def prepared(options: Options) -> Prepared:
-    """Return the prepared state of this process, made when it is first asked for."""
+def prepared(options: Options, *, forked: bool = True) -> Prepared:
+    """Return the prepared state of this process, made when it is first asked for.
+
+    `forked`: whether its trials are: what they would import is imported before.
+    """
     if not _PREPARED:
         # A few trials import for themselves: to learn costs as much as a trial.
-        learned = [] if options.share else options.of(SCENES)
+        learned = options.of(SCENES) if forked and not options.share else []
         _PREPARED.append(Prepared(options.folder.parent, learned))
     return _PREPARED[0]
 

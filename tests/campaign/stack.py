@@ -1,91 +1,195 @@
-"""`keepfit up` killed as it starts and works: all of it, its main process alone, or a part of it.
+"""`keepfit up` killed as it starts and as it works: all of it, its main process alone, or a part.
 
-A trial costs two starts of the servers: there is one for ten of single commands.
+A state lives through several kills, every other one from before its servers ever ran: what was
+killed is started again and killed there, so that the starts that mend are struck as well. Before
+each kill rows arrive; a stack that is up scores them and trains or monitors. In the end all rows
+must be scored, each once, and nothing that ended may count as running.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import httpx
 import psutil
 
-from tests.campaign import trials
-from tests.campaign.scenes import Prepared, prepared, say
+from tests.campaign import invariants, trials
+from tests.campaign.scenes import Prepared, prepared, say, scored_once
 from tests.campaign.table import Options, Row
 from tests.campaign.trials import CHILD, GROUP, MAIN
-from tests.e2e.stacks import Stack, alive, gone
+from tests.e2e.stacks import PATIENCE, Stack, alive, gone, until
 
-_ONE_IN = 10
-_WORKS = 30.0
-"""Seconds after it is up within which it is killed: new rows are scored meanwhile."""
+_KILLS = 6
+"""Kills in one life of a state."""
+_STARTING = 0.4
+"""Share of the kills of a stack that was just started that strike before it is up."""
 
 
 def run(options: Options) -> list[Row]:
     """Kill the stack, start it again, stop it, and look at what is left."""
     if options.share:
         return []
-    state = prepared(options)
+    state = prepared(options, forked=False)
     chance = random.Random(f"stack {options.seed}")
     failures: list[str] = []
-    seconds: list[float] = []
-    up = _start(state)[1]
-    for number in options.trying(max(1, options.trials // _ONE_IN)):
-        what, moment = chance.choice((GROUP, MAIN, CHILD)), chance.uniform(0.0, up + _WORKS)
-        faults, took = _killed(state, what, moment, chance)
-        seconds.append(took)
-        failures += [f"{number} ({what} at {moment:.0f} s): {fault}" for fault in faults]
-        say(f"stack: {number} {what} {faults}")
-    figure = f"up again {statistics.median(seconds):.0f} s, at first {up:.0f} s"
-    return [Row("stack", "up", len(seconds), failures, figure, sum(seconds))]
+    with _life(state) as first:
+        failures += [f"unharmed: {fault}" for fault in first.ends()]
+    ran = options.folder / "prefect"
+    shutil.copytree(state.work / ".keepfit" / "prefect", ran)
+    ups, kills, began = [first.up], 0, time.monotonic()
+    for number in options.trying(-(-options.trials // _KILLS)):
+        with _life(state, ran if number % 2 else None, ups[-1]) as life:
+            for _ in range(_KILLS):
+                what, faults = life.killed(chance)
+                failures += [f"{kills} ({what}): {fault}" for fault in faults]
+                kills += 1
+                say(f"stack: {kills} {what} {faults}")
+            faults = list(life.ends())
+        failures += [f"life {number}: {fault}" for fault in faults]
+        ups.append(life.up)
+        say(f"stack: life {number}, up in {life.up:.0f} s, {faults}")
+    figure = f"up again {statistics.median(ups[1:] or ups):.0f} s, at first {first.up:.0f} s"
+    return [Row("stack", "up", kills, failures, figure, time.monotonic() - began)]
 
 
-def _start(state: Prepared) -> tuple[list[str], float]:
-    """Start the stack once and stop it; return what is wrong then, and seconds until it was up."""
-    stack, began = Stack(state.work), time.monotonic()
-    stack.wait_up()
-    took = time.monotonic() - began
-    tree = stack.tree()
-    faults = [] if stack.end(signal.SIGINT) == 0 else [f"Ctrl-C: {stack.err[-300:]}"]
-    if not gone(tree):
-        faults.append("processes are left after Ctrl-C")
-    return faults, took
+@contextmanager
+def _life(state: Prepared, ran: Path | None = None, up: float = 0.0) -> Iterator[_Life]:
+    """Let a life begin; nothing of it is left running, whatever happens.
 
-
-def _killed(
-    state: Prepared, what: str, moment: float, chance: random.Random
-) -> tuple[list[str], float]:
+    Parameters
+    ----------
+    ran
+        Folder of Prefect's server as it was left before; None: it never ran.
+    up
+        Seconds that a start takes.
+    """
     state.restore()
-    stack = Stack(state.work)
-    time.sleep(moment)
-    tree = [p for p in stack.tree() if p.is_running()]
-    if what == CHILD and tree:
-        _kill(chance.choice(tree))
-        faults = []
+    if ran is not None:
+        shutil.copytree(ran, state.work / ".keepfit" / "prefect")
+    life = _Life(state, up)
+    try:
+        yield life
+    finally:
+        life.leaves()
+
+
+class _Life:
+    """A state on which a stack is started, killed and started again.
+
+    Attributes
+    ----------
+    up
+        Seconds that its last start took which nothing killed.
+    """
+
+    def __init__(self, state: Prepared, up: float) -> None:
+        self._state, self.up = state, up
+        self._start()
+
+    def killed(self, chance: random.Random) -> tuple[str, list[str]]:
+        """Let rows arrive and kill; return what was killed and when, and what does not hold."""
+        what, faults, doing = chance.choice((GROUP, MAIN, CHILD)), [], "starting"
+        self._state.arrive()
+        if self._is_up or chance.random() > _STARTING:
+            faults += self._comes_up()
+            doing = chance.choice(("training", "monitoring"))
+            faults += self._requests("scoring", doing)
+        # On a busy machine runs take as much longer as starts do.
+        moment = chance.uniform(0.0, self.up)
+        time.sleep(moment)
+        faults += self._kill(what, chance)
+        return f"{what}, {doing}, at {moment:.1f} s", faults
+
+    def ends(self) -> Iterator[str]:
+        """Let everything come about, stop the stack; yield what does not hold."""
+        yield from self._comes_up()
+        yield from self._requests("scoring")
         try:
-            stack.wait_up()
+            until(lambda: not (self._running() or scored_once(self._state.work)))
         except AssertionError:
-            faults.append(f"without a part it did not come up: {stack.err[-300:]}")
-        if alive(stack) and (ended := stack.end(signal.SIGINT)):
-            faults.append(f"Ctrl-C after a part died: {ended} {stack.err[-300:]}")
-    else:
-        for process in [psutil.Process(stack.process.pid), *(tree if what == GROUP else [])]:
+            left = [*self._running(), *scored_once(self._state.work)]
+            yield f"after {PATIENCE:.0f} s there are {left}"
+        tree = self._stack.tree()
+        if ended := self._stack.end(signal.SIGINT):
+            yield f"Ctrl-C: {ended} {self._stack.err[-300:]}"
+        if not gone(tree):
+            yield "processes are left after Ctrl-C"
+        yield from (f"left running: {stray}" for stray in trials.strays())
+        yield from self._unkind()
+        yield from (*self._state.faults(), *scored_once(self._state.work))
+
+    def leaves(self) -> None:
+        """Kill whatever still runs."""
+        if alive(self._stack):
+            self._stack.process.kill()
+            self._stack.process.wait()
+        trials.strays(0.0)
+
+    def _start(self) -> None:
+        self._stack, self._is_up, self._began = Stack(self._state.work), False, time.monotonic()
+
+    def _comes_up(self) -> Iterator[str]:
+        if self._is_up and alive(self._stack):
+            return
+        try:
+            self._stack.wait_up()
+        except AssertionError:
+            yield f"it did not come up: {self._stack.err[-300:]}"
+            self._start()
+            return
+        if not self._is_up:
+            self.up, self._is_up = time.monotonic() - self._began, True
+
+    def _requests(self, *flows: str) -> Iterator[str]:
+        def requested() -> bool:
+            with suppress(httpx.HTTPError), self._stack.client() as client:
+                for flow in flows:
+                    deployment = client.read_deployment_by_name(f"{flow}/churn")
+                    client.create_flow_run_from_deployment(deployment.id)
+                return True
+            return False
+
+        try:
+            until(requested)
+        except AssertionError as error:
+            yield f"it accepts no run: {error}"
+
+    def _kill(self, what: str, chance: random.Random) -> Iterator[str]:
+        if not alive(self._stack):
+            yield f"it ended by itself: {self._stack.err[-300:]}"
+            self._start()
+            return
+        tree = [p for p in self._stack.tree() if p.is_running()]
+        if what == CHILD and tree:
+            _kill(chance.choice(tree))
+            yield from self._comes_up()
+            return
+        for process in [psutil.Process(self._stack.process.pid), *(tree if what == GROUP else [])]:
             _kill(process)
-        stack.process.wait()
-        faults = []
-    if not gone(tree):
-        faults.append("processes go on without the stack")
-    faults += [f"left running: {stray}" for stray in trials.strays()]
-    more, took = _start(state)
-    return [*faults, *more, *state.faults(), *_unkind(stack)], took
+        self._stack.process.wait()
+        if not gone(tree):
+            yield "processes go on without the stack"
+        yield from (f"left running: {stray}" for stray in trials.strays())
+        yield from (*self._unkind(), *self._state.at_once())
+        self._start()
+
+    def _running(self) -> list[str]:
+        place = invariants.Place(self._state.work / ".keepfit", trials.KEY)
+        return [f for f in invariants.unfinished(place) if f.startswith(("Prefect", "the run"))]
+
+    def _unkind(self) -> Iterator[str]:
+        for word in ("Traceback", "looks like a bug"):
+            if word in self._stack.err:
+                yield f"says {word!r}: {self._stack.err[-600:]}"
 
 
 def _kill(process: psutil.Process) -> None:
     if process.is_running():
         process.kill()
-
-
-def _unkind(stack: Stack) -> list[str]:
-    return [f"says {w!r}" for w in ("Traceback", "looks like a bug") if w in stack.err]
