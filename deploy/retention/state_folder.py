@@ -171,7 +171,17 @@ def prune_ledgers(pipelines: Sequence[Pipeline], now: datetime) -> None:
         key = str(pipeline.state) if url is None else url.get_secret_value()
         shared[key] = max(pipeline, shared.get(key, pipeline), key=_kept)
     for pipeline in shared.values():
-        ledger_of(pipeline).prune(now, _kept(pipeline))
+        with _going_on(pipeline.config.name):
+            ledger_of(pipeline).prune(now, _kept(pipeline))
+
+
+@contextlib.contextmanager
+def _going_on(name: str) -> Iterator[None]:
+    """Log what is wrong with one pipeline: the others are not to be kept from theirs."""
+    try:
+        yield
+    except KeepfitError as error:
+        _LOGGER.warning("%s: %s", name, error)
 
 
 def _kept(pipeline: Pipeline) -> timedelta:
@@ -182,16 +192,13 @@ def _kept(pipeline: Pipeline) -> timedelta:
 def _main(parent: str, *files: str) -> None:
     end_with(int(parent))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    pipelines = [load_pipeline(Path(file)) for file in files]
-    now = datetime.now(UTC)
-    for pipeline in pipelines:
-        try:
-            done = collect(open_pipeline(pipeline), now)
-        except KeepfitError as error:
-            _LOGGER.warning("%s: %s", pipeline.config.name, error)
-        else:
+    pipelines, now = [], datetime.now(UTC)
+    for file in files:
+        with _going_on(file):
+            pipelines.append(load_pipeline(Path(file)))
+            done = collect(open_pipeline(pipelines[-1]), now)
             text = done.postponed or f"{done.items} old items removed, {done.size:,} bytes"
-            _LOGGER.info("%s: %s", pipeline.config.name, text)
+            _LOGGER.info("%s: %s", pipelines[-1].config.name, text)
     prune_ledgers(pipelines, now)
     for state in {pipeline.state for pipeline in pipelines}:
         shorten_logs(state)

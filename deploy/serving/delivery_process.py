@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.base.errors import KeepfitError
@@ -26,22 +27,25 @@ _REPEATED_SECONDS = 60.0
 
 
 class Deliveries:
-    """The pipelines of one server, with what was last wrong with each."""
+    """The pipeline files of one server, with what was last wrong with each."""
 
-    def __init__(self, pipelines: list[Pipeline]) -> None:
-        self._pipelines = pipelines
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+        self._pipelines: dict[str, Pipeline] = {}  # of the files that could be read
         self._warned: dict[str, tuple[str, float]] = {}
 
     def once(self) -> None:
         """Bring what waits to the ledgers; a failure is logged and tried again."""
         # Seconds of imports, in which a signal must be handled already.
-        for pipeline in self._pipelines:
+        for file in self._files:
             try:
-                deliver(open_pipeline(pipeline))
+                if file not in self._pipelines:
+                    self._pipelines[file] = load_pipeline(Path(file))
+                deliver(open_pipeline(self._pipelines[file]))
             except KeepfitError as error:
-                self._warn(pipeline.config.name, str(error))
+                self._warn(file, str(error))
             except OSError as error:
-                self._warn(pipeline.config.name, f"{type(error).__name__}: {error}")
+                self._warn(file, f"{type(error).__name__}: {error}")
 
     def _warn(self, name: str, text: str) -> None:
         last, at = self._warned.get(name, ("", 0.0))
@@ -59,7 +63,7 @@ def _main(parent: str, *files: str) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    deliveries = Deliveries([load_pipeline(Path(file)) for file in files])
+    deliveries = Deliveries(files)
     while not stopping.wait(_EVERY_SECONDS):
         deliveries.once()
     deliveries.once()

@@ -199,7 +199,9 @@ def _evaluated(config: PipelineConfig) -> list[tuple[Location, str]]:
     named += [(("gate", "slices", i), c) for i, c in enumerate(config.gate.slices)]
     named += [(("report", "by", i), c) for i, c in enumerate(config.report.by)]
     named += [(("report", "sensitive", i), c) for i, c in enumerate(config.report.sensitive)]
-    return named
+    return named + [
+        (("monitoring", "segments", i), c) for i, c in enumerate(config.monitoring.segments)
+    ]
 
 
 def _refuse_absent(
@@ -221,7 +223,7 @@ def _refuse_absent(
 
 
 def _key_of(location: Location) -> str:
-    whole = location[0] in ("gate", "report", "split")
+    whole = location[0] in ("gate", "monitoring", "report", "split")
     return ".".join(str(part) for part in location[: 2 if whole else 1])
 
 

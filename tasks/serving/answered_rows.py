@@ -116,7 +116,7 @@ def _like(table: pa.Table, first: pa.Schema) -> pa.Table:
             continue
         try:
             column = table[name].cast(first.field(name).type)
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             continue
         table = table.set_column(place, name, column)
     return table

@@ -264,7 +264,8 @@ def _azure(path: str) -> tuple[Any, str]:
 def _translated(address: str, error: Exception, *, writing: bool) -> Exception:
     """Return keepfit's error for what a store or the disk raised."""
     scheme = address.partition("://")[0]
-    words = re.sub(r"\s*\(Request ID: [^)]*\)", "", str(error).strip()).splitlines()
+    text = str(error).strip() or type(error).__name__
+    words = re.sub(r"\s*\(Request ID: [^)]*\)", "", text).splitlines()
     reason = redact(words[0][:300].rstrip("."), store_secrets(os.environ))
     remedy = f"It reads {_ENVIRONMENT['abfs' if scheme[0] == 'a' else scheme]}."
     if any(sign in reason for sign in _REFUSED):

@@ -230,6 +230,7 @@ def test_columns_that_the_source_lacks_are_named_with_the_nearest(tmp_path: Path
         ("report:\n  by: [sexx]\n", "report.by"),
         ("split:\n  group: sexx\n", "split.group"),
         ("gate:\n  slices: [sexx]\n", "gate.slices"),
+        ("monitoring:\n  segments: [sexx]\n", "monitoring.segments"),
     ],
 )
 def test_columns_that_only_judge_are_named_too(tmp_path: Path, text: str, key: str) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -13,7 +14,7 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.training_records import Schema
 from tasks.data.snapshots import read_frame
 from tasks.ledger.ledger import ledger_of
-from tasks.serving.answered_rows import monitored_rows, monitored_times, newest_monitored
+from tasks.serving.answered_rows import _like, monitored_rows, monitored_times, newest_monitored
 from tasks.serving.delivery import announce, deliver, record_of, spool_folder
 from tasks.serving.served_model import ServedModel
 from tasks.serving.spool import Spool
@@ -69,6 +70,12 @@ def test_a_window_of_answered_rows_alone_is_what_a_source_with_them_would_give(
     times = monitored_times(opened(pipeline), WINDOW)
     assert len(times) == 36
     assert newest_monitored(opened(pipeline), NOW) == datetime(2020, 1, 2, 15, tzinfo=UTC)
+
+
+def test_a_type_that_has_no_room_for_another_is_left_to_the_one_that_has() -> None:
+    first = pa.schema([("a", pa.null()), ("b", pa.float64())])
+    later = pa.table({"a": [True], "b": pa.array([1], pa.timestamp("us"))})
+    assert _like(later, first).schema == later.schema
 
 
 def test_a_row_that_the_source_has_too_counts_once_as_the_source_has_it(

@@ -57,6 +57,17 @@ def test_objects_are_named_as_files_are(bucket: Path, tmp_path: Path) -> None:
     assert copies("s3://sales/in/?.csv", tmp_path) == ["in/1.csv", "in/2.csv"]
 
 
+def test_an_error_without_words_is_named_by_its_kind(
+    bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent() -> None:
+        raise OSError
+
+    monkeypatch.setattr(object_stores, "_amazon", silent)
+    with pytest.raises(InfrastructureError, match="OSError"):
+        fetch("s3://sales/a.csv", tmp_path / "a.csv")
+
+
 def test_an_object_is_fetched_once_and_again_when_it_changed(bucket: Path, tmp_path: Path) -> None:
     source = CsvSource(kind="csv", path="s3://sales/*.csv").keep_copies_in(tmp_path)
     make(bucket, "1.csv")

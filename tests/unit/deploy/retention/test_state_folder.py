@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from deploy.retention import state_folder
 from deploy.retention.state_folder import _removable, collect, open_runs, shorten_logs
 from tasks.base.command_results import TrainingOutcome
 from tasks.base.pipeline_file import Pipeline, load_pipeline
@@ -165,3 +166,23 @@ def test_a_long_log_keeps_its_end_while_it_is_written(tmp_path: Path) -> None:
     assert lines[0].startswith("line 9")
     assert lines[-2:] == ["line 999", "after"]
     assert log.stat().st_size < 600
+
+
+def test_a_file_or_a_ledger_that_cannot_be_read_keeps_no_other_from_its_retention(
+    plan: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_folder, "end_with", lambda _: None)
+    (tmp_path / "broken.yaml").write_text("name: [")
+    damaged = tmp_path / "other" / "keepfit.yaml"
+    damaged.parent.mkdir()
+    damaged.write_text(plan.path.read_text() + "state: s\nledger: {url: 'sqlite:///l.db'}\n")
+    write(damaged.parent / "l.db", "no database" * 1000)
+    past = write(plan.work / "reports" / "past.html")
+    make_old(plan.work)
+    log = write(plan.state / "logs" / "worker.log", "line\n" * 10)
+    monkeypatch.setattr(state_folder.shorten_logs, "__defaults__", (20,))
+
+    state_folder._main("1", str(tmp_path / "broken.yaml"), str(damaged), str(plan.path))
+
+    assert not past.exists()
+    assert log.stat().st_size < 20
