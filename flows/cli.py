@@ -133,8 +133,9 @@ def _unexpected(error: Exception) -> tuple[str, str, str, int]:
 
 def _fail(kind: str, message: str, remedy: str, status: int, as_json: bool) -> NoReturn:
     if as_json:
-        error = {"error": {"kind": kind, "message": message, "remedy": remedy}}
-        echo(json.dumps(error, ensure_ascii=False))
+        name = "error" if status else "skipped"
+        answer = {name: {"kind": kind, "message": message, "remedy": remedy}}
+        echo(json.dumps(answer, ensure_ascii=False))
     else:
         echo(f"keepfit: {message}", err=True)
         if remedy:
@@ -221,8 +222,9 @@ def init(folder: Path, data: str | None, **options: Any) -> Any:
 def run(file: Path | None, fresh: bool, refit: bool) -> Any:
     """Train once: contract, candidates, gate, registry, report.
 
-    FILE is a pipeline file or its folder; ./keepfit.yaml when absent. Exit status 0 means done
-    (a champion kept is done), 2 a mistake in the file, 3 that the data broke its contract.
+    FILE is a pipeline file or its folder; ./keepfit.yaml when absent. Exit status 0 means done (a
+    champion kept is done, and a refit without newer rows), 2 a mistake in the file, 3 that the
+    data broke its contract.
     With --refit the champion's family, columns and settings are fitted once on newer rows, and
     the gate requires that the result is not worse by more than a margin.
     """
@@ -314,14 +316,20 @@ def _stated_file() -> Path | None:
 def why(version: str | None, file: Path | None, row: str | None) -> Any:
     """Show the evidence behind VERSION, or behind the champion.
 
-    `keepfit why 3`, `keepfit why 3 FILE` and `keepfit why FILE` all work. With --row it shows
-    which columns contributed to the prediction of one row of the scoring source.
+    `keepfit why 3`, `keepfit why 3 FILE`, either order, and `keepfit why FILE` all work. With --row
+    it shows which columns contributed to the prediction of one row of the scoring source.
     """
-    if version is not None and file is None and not version.removeprefix("v").isdigit():
-        file, version = Path(version), None
+    file, version = _in_order(version, file)
     if row is not None:
         return actions.explain_row(file, row, version)
     return actions.read_chain(file, version)
+
+
+def _in_order(version: str | None, file: Path | None) -> tuple[Path | None, str | None]:
+    """Return file and version, whichever of the two was written first."""
+    if version is None or version.removeprefix("v").isdigit():
+        return file, version
+    return Path(version), None if file is None else str(file)
 
 
 def _show_reasons(found: Any) -> None:

@@ -243,7 +243,9 @@ def show_monitoring(outcome: MonitoringOutcome) -> None:
         _drift(console, outcome.drift)
     for performance in outcome.performance:
         own = performance.window == outcome.window
-        _line(console, "performance" if own else "restated", _performance(performance))
+        # Of an earlier window that was never scored nothing is known before or after.
+        if own or value_of(performance):
+            _line(console, "performance" if own else "restated", _performance(performance))
     _answer(console, outcome)
     if outcome.moved:
         _line(console, "champion", outcome.moved)

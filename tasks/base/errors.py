@@ -9,7 +9,7 @@ KeepfitError                 exit status, kind, message, remedy
 │   └── ContractError        3  the rows broke their contract
 ├── FitError                 3  no candidate could be fitted and validated
 ├── EvidenceError            1  a number a decision needs is absent
-│   └── NoNewerRowsError     1  there are too few rows newer than the champion's to refit on
+│   └── NoNewerRowsError     0  too few rows are newer than the champion's: it stays, which is done
 ├── ModelRefusedError        1  a version is not what was signed, or holds a type not allowed
 │   └── UnsignedVersionError 1  it carries no signature
 ├── Busy                     1  another process trains this pipeline (tasks/ledger/single_flight.py)
@@ -116,6 +116,7 @@ class EvidenceError(KeepfitError):
 class NoNewerRowsError(EvidenceError):
     """Too few labelled rows are newer than those that the champion was trained on."""
 
+    exit_status = 0
     kind = "rows"
 
 

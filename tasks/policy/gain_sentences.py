@@ -117,7 +117,8 @@ def _rows(gain: Gain) -> str:
     where = ""
     if gain.windows:
         span = Window(start=gain.windows[0].start, end=gain.windows[-1].end)
-        where = f" of {span}"
+        count = len(gain.windows)
+        where = f" of {span}" if count == 1 else f" of {count} windows in {span}"
     return f"{gain.rows:,} labelled rows{where}"
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flows.cli import _unexpected
+from flows.cli import _unexpected, answering
 from flows.commands import _require_memory
-from tasks.base.errors import ConfigError, InfrastructureError
+from tasks.base.errors import ConfigError, InfrastructureError, NoNewerRowsError
 from tasks.base.settings.yaml_document import parse_yaml
 from tasks.contracts.snapshot_check import _error
 
@@ -57,3 +57,15 @@ def test_a_limit_below_what_the_libraries_take_is_refused_at_once(
 
     with pytest.raises(InfrastructureError, match="600 MB"):
         _require_memory()
+
+
+def test_a_refit_without_newer_rows_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    def nothing_new(**_: object) -> None:
+        raise NoNewerRowsError("0 labelled rows are newer.", "Wait.")
+
+    for as_json in (False, True):
+        with pytest.raises(SystemExit) as ended:
+            answering(nothing_new)(as_json=as_json)
+        assert ended.value.code == 0
+
+    assert '{"skipped": {"kind": "rows"' in capsys.readouterr().out

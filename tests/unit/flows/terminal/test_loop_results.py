@@ -107,6 +107,22 @@ def test_monitor_shows_what_moved_first(capsys: pytest.CaptureFixture[str]) -> N
     assert any("v2 is confirmed." in line for line in printed)
 
 
+def test_an_earlier_window_that_was_never_scored_is_not_restated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    earlier, newest = [d for d in flights() if d.kind == "monitored"][:2]
+    known = monitored(earlier).performance[0]
+    own = known.model_copy(update={"window": newest.window})
+    unscored = known.model_copy(
+        update={"realised": None, "estimated": MetricValue(value=None), "sentence": "No rows."}
+    )
+
+    for before, lines_of in ((unscored, 0), (known, 1)):
+        both = monitored(newest).model_copy(update={"performance": (own, before)})
+        show_monitoring(both)
+        assert sum(line.startswith("restated") for line in lines(capsys)) == lines_of
+
+
 def test_a_window_without_drift_or_performance_prints(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.base.monitoring_records import Decision, DecisionKind, Gain, PolicyDecision
 from tasks.monitoring.alerts.messages import Message, message_of
+from tasks.policy.gain_sentences import gain_sentence
 from tests.unit.monitoring.decisions import ASKED, decision, drifted, monitored, week
 
 HOSTILE = [
@@ -388,6 +389,8 @@ def test_a_gain_is_the_title_and_stands_first_with_how_it_was_measured() -> None
         "Gain: Retraining would bring 0.040 (0.030 to 0.050) ROC AUC on 5,402 labelled rows of "
         "2026-01-12..2026-01-19. lightgbm with the champion's settings, fitted on 9,000 rows"
     )
+    three = gain(0.04, 0.03, 0.05).model_copy(update={"windows": (week(1), week(2), week(4))})
+    assert "of 3 windows in 2026-01-12..2026-02-09" in gain_sentence(three, "pays")
     promoted = decision("promoted", {"former": "3"}, version="4")
     assert "retraining would bring 0.040" in told(promoted, alarm).text
 
