@@ -18,7 +18,7 @@ from tasks.base.training_records import NUMBERS, Recipe, Schema, Split
 BASELINE = "baseline"
 ENSEMBLE = "ensemble"
 BLEND_FILE = "blend.json"
-"""Weights of an ensemble, beside its model."""
+"""Weights of an ensemble beside its model; 0 of a candidate it was weighed without."""
 _HURRY, _SAMPLE = "hurry", "sample"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.arrays import Floats
+from tasks.base.arrays import Floats, subsample_evenly
 from tasks.base.runtime.libraries import pd
 from tasks.evaluation.explanation.shap_values import Outputs
 
@@ -32,8 +32,7 @@ class Dependence:
 
 def dependence(outputs: Outputs, X: pd.DataFrame, columns: Sequence[str]) -> list[Dependence]:
     """Return the partial dependence of each column, on at most 300 of the rows."""
-    frame = X.iloc[:: max(1, len(X) // _DEPENDENCE_ROWS)][:_DEPENDENCE_ROWS]
-    frame = frame.reset_index(drop=True)
+    frame = X.iloc[subsample_evenly(len(X), _DEPENDENCE_ROWS)].reset_index(drop=True)
     found = []
     for column in columns:
         values, labels = _values(X[column])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.base.arrays import Floats
+from tasks.base.arrays import Floats, subsample_evenly
 from tasks.base.runtime.libraries import pd
 from tasks.base.text.numbers import number
 from tasks.base.training_records import NUMBERS, Record, Schema
@@ -207,7 +207,7 @@ def _pushed(
         columns = (list(found.columns), sign * found.values[0, :, k])
         return base, columns, scale, "contributions"
     outputs = outputs_of(pipeline, schema, label)
-    others = background.iloc[:: max(1, len(background) // BACKGROUND_ROWS)][:BACKGROUND_ROWS]
+    others = background.iloc[subsample_evenly(len(background), BACKGROUND_ROWS)]
     others = others.reset_index(drop=True)
     own = float(outputs(row)[0])
     names = list(row.columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def blend(run: dict[str, Any], names: list[str]) -> str:
             "asked": {"mixture": notes},
         }
     )
-    _keep(fits, weights, replace(adjustment, held=adjustment.held or mixed), result)
+    _keep(fits, weights, replace(adjustment, held=adjustment.held or mixed), result, names)
     return ""
 
 
@@ -81,7 +81,7 @@ def blend_known(run: dict[str, Any]) -> None:
     weights: Weights = dict(zip(names, fits.recipe.weights, strict=True))
     found = {name: kept(Path(fits.folder), name) for name in names}
     results = {name: result for name, result in found.items() if result is not None}
-    _keep(fits, weights, adjust(fits, None), _result(results, weights))
+    _keep(fits, weights, adjust(fits, None), _result(results, weights), names)
 
 
 def _comparable(found: Mapping[str, OutOfFold | None], best: str) -> dict[str, OutOfFold]:
@@ -110,7 +110,13 @@ def _result(results: Mapping[str, CandidateResult], weights: Weights) -> Candida
     )
 
 
-def _keep(run: FitRun, weights: Weights, adjustment: Adjustment, result: CandidateResult) -> None:
+def _keep(
+    run: FitRun,
+    weights: Weights,
+    adjustment: Adjustment,
+    result: CandidateResult,
+    weighed: Sequence[str],
+) -> None:
     folder = Path(run.folder)
     encoders: dict[str, Any] = {}
     encodings, members = [], []
@@ -127,7 +133,9 @@ def _keep(run: FitRun, weights: Weights, adjustment: Adjustment, result: Candida
     model = kind(encoders, members, encodings, list(weights.values()))
     model = adjustment.wrap(model, run.schema.classes)
     _keep_holdout(run, folder, weights, model)
-    write_whole(run.candidate(ENSEMBLE) / BLEND_FILE, json.dumps(weights))
+    write_whole(
+        run.candidate(ENSEMBLE) / BLEND_FILE, json.dumps(dict.fromkeys(weighed, 0.0) | weights)
+    )
     kept_notes = keep_adjustment(run, ENSEMBLE, adjustment)
     result = result.model_copy(
         update={

@@ -21,14 +21,15 @@ def ensemble_of(
     """Return the weighted mean of fitted candidates, or why there is none."""
     # It competes only where it beats the best single candidate out of fold beyond noise, and with
     # nothing left of the time budget there is none.
-    known = kept(Path(run.folder), ENSEMBLE)
-    if known is not None:
-        return known
     able = [
         r.candidate
         for r in fitted
         if r.status == "ok" and r.candidate != BASELINE and r.cv_mean is not None
     ]
+    known = kept(Path(run.folder), ENSEMBLE)
+    # One made while a candidate was missing, which a later run has fitted, is made anew.
+    if known is not None and set(able) <= _weighed(known).keys():
+        return known
     if len(able) < 2:
         late = any(r.out_of_time for r in fitted)
         return _none("an ensemble needs two fitted candidates", late=late)
@@ -61,6 +62,10 @@ def _none(reason: str, *, late: bool = False) -> CandidateResult:
 
 def weights_of(result: CandidateResult) -> dict[str, float]:
     """Return the candidates that an ensemble is made of, with their weights."""
+    return {name: weight for name, weight in _weighed(result).items() if weight}
+
+
+def _weighed(result: CandidateResult) -> dict[str, float]:
     text = Path(result.model_path).with_name(BLEND_FILE).read_text(encoding="utf-8")
     return {str(name): float(weight) for name, weight in json.loads(text).items()}
 

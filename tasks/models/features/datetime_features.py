@@ -95,7 +95,7 @@ def _days(frame: pd.DataFrame) -> Floats:
         moments = (
             column
             if column.dtype.kind == "M"
-            else pd.to_datetime(column, errors="coerce", utc=True)
+            else pd.to_datetime(column, errors="coerce", utc=True, format="mixed")
         )
         days[:, place] = days_of(moments.to_numpy(dtype="datetime64[us]"))  # in UTC
     return days

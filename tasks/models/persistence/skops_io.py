@@ -134,24 +134,24 @@ def _damaged(path: Path, error: BaseException) -> ModelRefusedError:
 
 
 def _check_trees(model: Any, path: Path) -> None:
-    """Refuse trees that point outside themselves."""
+    """Refuse trees that point outside themselves, or back."""
     # scikit-learn follows the numbers in a tree without looking: crafted ones read memory that is
-    # not theirs.
+    # not theirs, or go round for ever. Children always follow their parent.
     for tree in _trees(model):
         nodes = tree.node_count
         left, right, feature = tree.children_left, tree.children_right, tree.feature
-        inner = left != -1
+        inner = np.flatnonzero(left != -1)
         sound = (
-            (left[inner] > 0).all()
+            (left[inner] > inner).all()
             and (left[inner] < nodes).all()
-            and (right[inner] > 0).all()
+            and (right[inner] > inner).all()
             and (right[inner] < nodes).all()
             and (feature[inner] >= 0).all()
             and (feature[inner] < tree.n_features).all()
             and len(tree.value) >= nodes
         )
         if not sound:
-            raise _damaged(path, ValueError("a tree in it points outside itself"))
+            raise _damaged(path, ValueError("a tree in it points outside itself or back"))
 
 
 def _trees(model: Any) -> Iterator[Any]:

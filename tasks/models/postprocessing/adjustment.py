@@ -237,6 +237,8 @@ def _remixed(folder: Path, schema: Schema, held: OutOfFold, rows: Ints) -> Float
     weights = json.loads((folder / ENSEMBLE / BLEND_FILE).read_text(encoding="utf-8"))
     total: Any = 0.0
     for name, weight in weights.items():
+        if not weight:
+            continue
         member = as_served(folder, name, schema)
         if member is None or not member.same_rows(held):
             return np.asarray(held.predicted if held.probability is None else held.probability)[

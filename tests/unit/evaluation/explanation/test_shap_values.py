@@ -210,6 +210,12 @@ def test_dependence_follows_the_function() -> None:
     assert city.y[2] - city.y[0] == pytest.approx(2, abs=0.1)
 
 
+def test_dependence_is_of_rows_from_everywhere() -> None:
+    X = pd.DataFrame({"strong": np.linspace(0, 1, 599), "late": np.arange(599.0)})
+    found = dependence(lambda rows: rows["late"].to_numpy(), X, ["strong"])
+    assert found[0].y == pytest.approx(np.full(len(found[0].x), 299), abs=1)
+
+
 def test_what_the_new_model_looks_at_is_told() -> None:
     assert "looks at b" in looked_at({"a": 0.2, "b": 0.1}, {"a": 0.3})
     assert "no longer looks at a" in looked_at({"b": 0.1}, {"a": 0.3, "b": 0.3})

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.base.errors import DataError
 from tasks.base.training_records import Kind, Schema
-from tasks.models.ensemble.blend_call import ensemble_of
+from tasks.models.ensemble.blend_call import ensemble_of, weights_of
 from tasks.models.ensemble.weighted_ensemble import SameColumns
 from tasks.models.ensemble.weights import greedy_weights
 from tasks.models.fitting import fit_candidates, refit
@@ -123,6 +123,25 @@ def test_an_ensemble_has_what_is_left_of_the_budget(tmp_path: Path) -> None:
     assert ensemble_of(run, fitted, lambda _: None, 60.0).reason != too_little.reason
 
 
+def test_an_ensemble_is_weighed_again_once_a_missing_candidate_is_fitted(tmp_path: Path) -> None:
+    X, value = table(600, 2.0, seed=1)
+    data = snapshot(tmp_path, X, value, "regression", kinds=KINDS)
+    asked = training("logistic_regression", "decision_tree", "svm")
+    fitted = fit_candidates(*data, asked, "rmse", tmp_path / "fits")
+    run = FitRun(*data, asked, "rmse", str(tmp_path / "fits"), str(tmp_path), ())
+    some = [r for r in fitted if r.candidate != "svm"]
+
+    first = ensemble_of(run, some, lambda _: None, 60.0)
+    assert first.status == "ok", first.reason
+    assert ensemble_of(run, some, lambda _: None, 60.0).cached
+
+    second = ensemble_of(run, fitted, lambda _: None, 60.0)
+    assert not second.cached
+    assert set(weights_of(second)) <= {"logistic_regression", "decision_tree", "svm"}
+    assert all(weights_of(second).values())
+    assert ensemble_of(run, fitted, lambda _: None, 60.0).cached
+
+
 def test_one_candidate_is_no_ensemble(tmp_path: Path) -> None:
     X, value = table(200, 0.0)
     path, split, roles = snapshot(tmp_path, X, value, "regression", kinds=KINDS)
@@ -159,7 +178,8 @@ def test_an_ensembles_first_part_is_weighed_as_the_ensemble_is(tmp_path: Path) -
     held([5.0, 6.0, 7.0, 8.0]).save(tmp_path / "mlp")
     # While candidates were compared the first part was mixed evenly.
     held([3.0, 4.0, 4.0, 5.0]).save(tmp_path / ENSEMBLE)
-    (tmp_path / ENSEMBLE / BLEND_FILE).write_text('{"lightgbm": 0.75, "mlp": 0.25}')
+    blend = '{"knn": 0.0, "lightgbm": 0.75, "mlp": 0.25}'
+    (tmp_path / ENSEMBLE / BLEND_FILE).write_text(blend)
     found = as_served(tmp_path, ENSEMBLE, schema)
     assert found is not None
     assert found.predicted.tolist() == [2.0, 3.0, 4.0, 5.0]

@@ -38,6 +38,8 @@ def test_moments_with_a_zone_and_as_text_are_read_as_utc() -> None:
     zoned = frame.assign(t=frame["t"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))
     assert (parts.transform(zoned) == expected).all()
     assert (parts.transform(frame.assign(t=frame["t"].astype("str"))) == expected).all()
+    in_two_ways = frame.assign(t=["2024-03-01 10:00", "2024-03-02T11:00:00Z"])
+    assert (parts.transform(in_two_ways) == expected).all()
 
 
 @pytest.mark.parametrize("cyclic", [False, True])

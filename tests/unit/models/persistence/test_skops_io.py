@@ -131,11 +131,15 @@ def test_an_absent_file_is_refused_by_name(tmp_path: Path) -> None:
         load_model(tmp_path / "nowhere.skops")
 
 
-def test_a_tree_that_points_outside_itself_is_refused(saved: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("node", "child"), [(0, 10_000_000), (1, 1)])
+def test_a_tree_that_points_outside_itself_or_back_is_refused(
+    saved: Path, tmp_path: Path, node: int, child: int
+) -> None:
     model = load_model(saved)
     tree = model[-1].tree_
+    assert tree.children_left[node] > 0
     state = tree.__getstate__()
-    state["nodes"]["left_child"][0] = 10_000_000
+    state["nodes"]["left_child"][node] = child
     tree.__setstate__(state)
     path = tmp_path / "tree.skops"
     save_model(model, path)
