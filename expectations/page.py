@@ -10,7 +10,6 @@ import jinja2
 
 from expectations.contract import Contract
 from expectations.results import CheckOutcome, CheckResult
-from expectations.text.phrases import say_rows, say_share
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,6 @@ def render_page(outcome: CheckOutcome, contract: Contract, *, title: str) -> str
         undefined=jinja2.StrictUndefined,
         finalize=_printable,
     )
-    environment.filters["rows"] = say_rows
-    environment.filters["share"] = say_share
     broken = [*outcome.errors, *outcome.warnings]
     return environment.from_string(source).render(
         title=title,

@@ -370,7 +370,8 @@ class PolicyDecision(Record):
     by: tuple[Literal["gain", "drift", "performance", "schedule", "manual"], ...] = ()
     reasons: tuple[str, ...] = ()
     # Why nothing is trained although something called for it: `cooldown`, `persistence`, `rows`,
-    # `duplicate`, `running`, `no gain` or `not asked`; empty when it trains.
+    # `duplicate`, `running`, `no gain`, `not asked`, `superseded` or `unchanged`; empty when it
+    # trains.
     withheld: str = ""
     sentence: str = ""
     gain: Gain | None = None  # what the decision rests on; None where it rests on none

@@ -29,7 +29,6 @@ _COUNTING_ROWS = 20  # fewer rows may count up by chance
 _UNIQUE_SHARE = 0.95
 _TEXT_SHARE = 0.5
 _SAMPLE = 2000
-MAX_CLASSES = 100
 
 
 def infer_kinds(

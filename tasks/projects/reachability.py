@@ -12,8 +12,7 @@ from typing import Literal
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import write_whole
-from tasks.base.runtime.libraries import sa
-from tasks.base.text.redaction import redact
+from tasks.base.text.redaction import redact, without_credentials
 from tasks.base.training_records import Record
 from tasks.data.sources.source import column_names
 from tasks.ledger.ledger import ledger_of
@@ -91,12 +90,11 @@ def _address(pipeline: Pipeline, store: str) -> str:
     source = pipeline.config.source
     if store == "source":
         if source.kind == "sql":
-            return sa.make_url(source.url.get_secret_value()).render_as_string(hide_password=True)
+            return without_credentials(source.url.get_secret_value())
         return redact(str(getattr(source, "path", "") or source.kind), pipeline.secrets)
     url = pipeline.config.ledger.url
     stated = None if url is None else url.get_secret_value()
-    address = address_of(stated, pipeline.state, pipeline.base)
-    return sa.make_url(str(address)).render_as_string(hide_password=True)
+    return without_credentials(str(address_of(stated, pipeline.state, pipeline.base)))
 
 
 def _mark_file(pipeline: Pipeline, mark: str) -> Path:

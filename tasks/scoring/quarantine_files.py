@@ -36,9 +36,12 @@ def mark_scored(pipeline: Pipeline, input_path: str | None) -> None:
         return
     path = Path(input_path).resolve()
     record = path.with_suffix(".json")
-    if path.parent != folder_of(pipeline).resolve() or not record.is_file():
+    if path.parent != folder_of(pipeline).resolve():
         return
-    kept = Kept.model_validate_json(record.read_bytes())
+    try:
+        kept = Kept.model_validate_json(record.read_bytes())
+    except (OSError, ValueError):
+        return
     scored = kept.model_copy(update={"scored": datetime.now(UTC)})
     write_whole(record, scored.model_dump_json(indent=1))
 

@@ -12,6 +12,9 @@ from tasks.base.errors import InfrastructureError, KeepfitError
 
 _LEAST = 3
 _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*@")
+_OPTION = re.compile(
+    r"(?<=[?&])([^=&\s]*(?:pass|secret|token|key|credential)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
+)
 _MARKS = re.compile(r"[@:/?#\[\]&=,;]+")
 # Of web addresses, such as those of alerts, the path is what lets one in.
 _LEAST_OF_PATH = 8
@@ -78,7 +81,7 @@ def secret_parts(secret: str) -> frozenset[str]:
 def without_credentials(text: str) -> str:
     """Return `text` without users and passwords in addresses, however oddly these are written.
 
-    >>> without_credentials("postgresql://me:se@cr:et@db/x failed")
-    'postgresql://db/x failed'
+    >>> without_credentials("postgresql://me:se@cr:et@db/x?sslpassword=s3&a=b failed")
+    'postgresql://db/x?sslpassword=***&a=b failed'
     """
-    return _CREDENTIALS.sub("", text)
+    return _OPTION.sub(r"\1***", _CREDENTIALS.sub("", text))

@@ -224,7 +224,6 @@ def _time_filter(
     kind = data.schema.field(time_column).type
     if pa.types.is_date(kind):
         # A day is kept when any moment of it may lie in the window; `within` is exact later.
-        start, end = _day(start), end
         limit = [None if m is None else pa.scalar(as_utc(m).date(), kind) for m in (start, end)]
         compare = (pc.greater_equal, pc.less_equal)
     elif pa.types.is_timestamp(kind):
@@ -238,10 +237,6 @@ def _time_filter(
         if value is not None
     ]
     return terms[0] & terms[1] if len(terms) == 2 else (terms or [None])[0]
-
-
-def _day(moment: datetime | None) -> datetime | None:
-    return None if moment is None else as_utc(moment).replace(hour=0, minute=0, second=0)
 
 
 def _rows(

@@ -51,9 +51,9 @@ def worse_slices(
         evidence = paired_evidence(
             basis.prepared.metric,
             y_true[mask],
-            _part(challenger, mask),
-            _part(champion, mask),
-            _part(baseline, mask),
+            challenger.only(mask),
+            champion.only(mask),
+            baseline.only(mask),
             basis.roles,
             blocks=independent(
                 None if times is None else times[mask], None if groups is None else groups[mask]
@@ -82,8 +82,3 @@ def _slices(
         counts = values.value_counts()
         for level in counts[counts >= LEAST_ROWS].index[:MOST_LEVELS]:
             yield f"{column} = {level}", (values == level).to_numpy(dtype=bool, na_value=False)
-
-
-def _part(model: Predictions, mask: NDArray[np.bool_]) -> Predictions:
-    probability = None if model.probability is None else model.probability[mask]
-    return Predictions(np.asarray(model.predicted)[mask], probability)

@@ -308,6 +308,12 @@ def test_a_file_that_was_scored_waits_no_longer(pipeline: Pipeline, champion: Mo
     mark_scored(pipeline, aside.file)
 
     assert waiting(pipeline) == ()
+    record = Path(aside.file).with_suffix(".json")
+    for damaged in ("", "{}"):
+        kept = record.read_text()
+        record.write_text(damaged)
+        mark_scored(pipeline, aside.file)
+        record.write_text(kept)
     assert json.loads(Path(aside.file).with_suffix(".json").read_text())["scored"]
 
 

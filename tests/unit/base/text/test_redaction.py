@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +16,7 @@ from tasks.base.errors import (
     SourceError,
     TransientError,
 )
+from tasks.base.pipeline_file import load_pipeline
 from tasks.base.text.redaction import (
     errors_without,
     redact,
@@ -22,6 +24,7 @@ from tasks.base.text.redaction import (
     without_credentials,
 )
 from tasks.orchestration.prefect_api import answers, check_configured
+from tasks.projects.reachability import _address
 
 PIECES = ("Zq7x", "kV9p", "wJ3m")
 PASSWORDS = (
@@ -50,6 +53,22 @@ def test_no_piece_of_a_password_is_left_of_what_a_library_says(password: str) ->
         assert not any(piece in text for text in shown), shown
     assert redact("user usr of sales at db.example", [address]) == "user usr of sales at db.example"
     assert without_credentials(f"{address} failed") == "postgresql://db.example:5432/sales failed"
+
+
+@pytest.mark.parametrize("store", ["source", "ledger"])
+def test_a_password_among_the_options_of_an_address_is_not_shown(
+    tmp_path: Path, store: str
+) -> None:
+    file = tmp_path / "keepfit.yaml"
+    file.write_text(
+        "name: a\ntarget: y\n"
+        "source: {kind: sql, url: 'postgresql://me@db/x?password=${PW}&passkey=Zq7x', table: t}\n"
+        "ledger: {url: 'postgresql://me@db/x?connect_timeout=3&password=${PW}'}\n"
+    )
+    shown = _address(load_pipeline(file, {"PW": "kV9p"}), store)
+
+    assert "db/x" in shown
+    assert not any(piece in shown for piece in PIECES)
 
 
 def test_the_path_of_an_alerts_address_is_secret() -> None:
