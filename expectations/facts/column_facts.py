@@ -213,7 +213,9 @@ def codes_of(values: pd.Series[Any]) -> pd.Series[Any]:
         return values
     hashes = np.concatenate(
         [
-            pd.util.hash_pandas_object(values.iloc[start : start + _HASHED_ROWS], index=False)
+            pd.util.hash_pandas_object(
+                values.iloc[start : start + _HASHED_ROWS], index=False, categorize=False
+            )
             for start in range(0, max(1, len(values)), _HASHED_ROWS)
         ]
     )

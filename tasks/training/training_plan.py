@@ -111,7 +111,8 @@ def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
     if not schema.id_columns:
         return ""
     hashes = row_hashes(open_table(snapshot.path, schema.id_columns), schema.id_columns)
-    repeated = len(hashes) - len(np.unique(hashes))
+    hashes.sort()
+    repeated = int((hashes[1:] == hashes[:-1]).sum())
     if not repeated:
         return ""
     remedy = "name the columns that identify a row"
