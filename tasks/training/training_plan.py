@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -12,6 +14,8 @@ from tasks.base.runtime.libraries import pa
 
 _mapped: WeakSet[mmap.mmap] = WeakSet()
 _lock = threading.Lock()
+_LARGE_BYTES = 64_000_000
+_SECONDS = 0.1
 
 
 def mapped_table(path: str | Path) -> Any:
@@ -60,3 +64,29 @@ def let_mapped_pages_go() -> None:
         living = list(_mapped)
     for pages in living:
         pages.madvise(mmap.MADV_DONTNEED)
+
+
+@contextmanager
+def pages_let_go(values: Any) -> Iterator[None]:
+    """Let the pages of a mapped array go again and again, while a library reads it from end to end.
+
+    Without, all of a large array would count as this process's until the library is done with it.
+    """
+    mapped = getattr(values, "_mmap", None)
+    if mapped is None or len(mapped) < _LARGE_BYTES:
+        yield
+        return
+    ended = threading.Event()
+
+    def let_go() -> None:
+        while not ended.wait(_SECONDS):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+    meanwhile = threading.Thread(target=let_go, daemon=True)
+    meanwhile.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        meanwhile.join()
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -20,7 +20,6 @@ from tasks.models.estimators.lightgbm_stopping import (
     TRAINING,
     VALIDATION,
     fit_stopping,
-    letting_go,
     rows_at,
     slim,
     watch,
@@ -266,14 +265,13 @@ def fit_lightgbm(estimator: Any, X: Matrix, y: Array, at: FitContext) -> FitResu
         return fit_ranker(estimator, X, y, at)
     given: dict[str, Any] = {"categorical_feature": list(range(at.categorical))}
     if at.iterations is not None:
-        given["callbacks"] = [letting_go(X)]
         return FitResult(slim(estimator.fit(X, y, **given)), at.iterations)
     if at.watched is not None:
         parts = [(rows_at(at.watched.X, part), at.watched.y[part]) for part in at.watched.parts]
-        return watch(estimator, (X, y), parts, at, callbacks=[letting_go(X)], **given)
+        return watch(estimator, (X, y), parts, at, **given)
     how: dict[str, Any] = {"ordered": at.ordered, "seed": at.seed, "groups": at.groups}
     part = inner_part(y, inner_share(len(y)), classification=at.classification, **how)
     own, held = ((rows_at(X, rows), y[rows]) for rows in (part.train, part.valid))
     # Where classes are weighed, LightGBM weighs its own rows and not those set aside.
     curves = (TRAINING, VALIDATION) if not at.class_weight else (VALIDATION,)
-    return fit_stopping(estimator, own, held, at, curves, callbacks=[letting_go(X)], **given)
+    return fit_stopping(estimator, own, held, at, curves, **given)

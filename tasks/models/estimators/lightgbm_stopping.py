@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,13 @@ def watch(
     own: tuple[Any, Any],
     parts: Sequence[tuple[Any, Any]],
     at: FitContext,
-    callbacks: Sequence[Callable[[Any], None]] = (),
     **given: Any,
 ) -> FitResult:
     """Fit LightGBM for the usual rounds at least, until the loss on `parts` stops improving."""
     most = int(estimator.n_estimators)
     usual = min(most, int(np.ceil(USUAL_TRAVEL / estimator.learning_rate)))
     resting = _Resting(at.patience or STOPPING_ROUNDS, usual)
-    _fit(estimator, own, parts, callbacks=[*callbacks, resting], **given)
+    _fit(estimator, own, parts, callbacks=[resting], **given)
     raw = curves_of(estimator, (TRAINING, *_part_names(len(parts))))
     losses = tuple(
         tuple(-v for v in curve) if resting.greater else curve
@@ -56,12 +54,11 @@ def fit_stopping(
     held: tuple[Any, Any],
     at: FitContext,
     curves: Sequence[str],
-    callbacks: Sequence[Callable[[Any], None]] = (),
     **given: Any,
 ) -> FitResult:
     """Fit until the loss on rows held aside rests; keep the iterations and these curves."""
     stop = lightgbm.early_stopping(at.patience or STOPPING_ROUNDS, verbose=False)
-    _fit(estimator, own, [held], callbacks=[*callbacks, stop], **given)
+    _fit(estimator, own, [held], callbacks=[stop], **given)
     found = curves_of(estimator, curves)
     best = int(estimator.best_iteration_ or estimator.n_estimators_)
     return FitResult(slim(estimator), best, found)
@@ -142,17 +139,3 @@ def rows_at(X: Array, positions: Ints) -> Array:
     if len(positions) and bool((np.diff(positions) == 1).all()):
         return X[int(positions[0]) : int(positions[-1]) + 1]
     return X[positions]
-
-
-def letting_go(X: Array) -> Callable[[Any], None]:
-    """Return a callback by which LightGBM lets go of the pages of a mapped matrix."""
-    # When its first round begins it has put the values into bins and reads the matrix no more. The
-    # pages are read from disk again when needed.
-
-    def let_go(round_: Any) -> None:
-        mapped = getattr(X, "_mmap", None)
-        if mapped is not None and round_.iteration == round_.begin_iteration:
-            mapped.madvise(mmap.MADV_DONTNEED)
-
-    let_go.before_iteration = True  # type: ignore[attr-defined]
-    return let_go

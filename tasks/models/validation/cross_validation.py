@@ -15,6 +15,7 @@ import numpy as np
 from tasks.base.arrays import Array, Floats, Ints, Matrix, subsample_evenly
 from tasks.base.errors import ConfigError, KeepfitError
 from tasks.base.runtime.files import changed_file, write_whole
+from tasks.base.runtime.mapped_files import pages_let_go
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.settings.search_spaces import NO_WEIGHT, Value, untuned_values
 from tasks.base.training_records import Rounds, Trial
@@ -301,7 +302,7 @@ def fit_rows(
             "Train on a longer window, or on fewer folds.",
         )
     started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, pages_let_go(X):
         warnings.simplefilter("always")
         learned = candidate.fit(candidate.build(setting, candidate.params), X, y, setting)
     seconds = time.perf_counter() - started

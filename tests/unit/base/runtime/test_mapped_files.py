@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import mmap
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.base.runtime.mapped_files import let_mapped_pages_go, mapped_table, prefetch
+from tasks.base.runtime.mapped_files import (
+    let_mapped_pages_go,
+    mapped_table,
+    pages_let_go,
+    prefetch,
+)
 
 
 def of_files() -> int:
@@ -78,3 +84,21 @@ def test_what_is_no_whole_arrow_file_is_refused(tmp_path: Path) -> None:
             mapped_table(tmp_path / "t.arrow")
     with pytest.raises(FileNotFoundError):
         mapped_table(tmp_path / "none.arrow")
+
+
+def test_a_matrix_that_is_read_from_end_to_end_does_not_stay_with_the_process(
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "X.npy", np.ones((9_000_000,)))
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    before = of_files()
+    with pages_let_go(X):
+        assert X.sum() == len(X)
+        until = time.monotonic() + 20
+        while of_files() - before > 0.1 * X.nbytes:
+            assert time.monotonic() < until
+    assert X.sum() == len(X)
+    assert of_files() - before > 0.9 * X.nbytes
+    with pages_let_go(X):
+        pass
+    assert of_files() - before < 0.1 * X.nbytes
