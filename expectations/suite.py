@@ -22,15 +22,18 @@ from numpy.typing import NDArray
 
 from expectations.contract import ColumnRule, Contract
 from expectations.custom_rules import Rule, RuleError
-from expectations.engine.lazy_imports import only_when_used, without
+from expectations.engine.lazy_imports import only_when_used, uncollected, without
 from expectations.engine.libraries import pd
 from expectations.facts.column_facts import ColumnFacts, bound_of, codes_of, gather_facts
 from expectations.text.phrases import MAX_SAMPLE, sample_of, say_value
 
 _ROUNDING = 1e-9
-# A third of the cost of importing Great Expectations: charts, two rare tests, Google's stores.
+# Half of the cost of importing Great Expectations: charts, two rare tests, stores, databases.
 _RARELY_USED = ("altair", "scipy.stats")
-_NOT_USED = ("google.api_core", "google.auth", "google.cloud", "google.oauth2")
+_NOT_USED = (
+    "boto3", "botocore", "google.api_core", "google.auth", "google.cloud", "google.oauth2",
+    "sqlalchemy",
+)  # fmt: skip
 _CRITICAL = {"error": "critical", "warning": "warning"}
 
 
@@ -124,7 +127,12 @@ def _great_expectations() -> Any:
     if "great_expectations" not in sys.modules:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         shown = warnings.showwarning
-        with warnings.catch_warnings(), only_when_used(*_RARELY_USED), without(*_NOT_USED):
+        with (
+            uncollected(),
+            warnings.catch_warnings(),
+            only_when_used(*_RARELY_USED),
+            without(*_NOT_USED),
+        ):
             warnings.simplefilter("ignore")
             import great_expectations.expectations  # defers great-expectations
 

@@ -14,7 +14,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from expectations.engine.lazy_imports import Deferred
-from flows.prefect_runs import end_left
 from flows.terminal.progress import progress
 from tasks.base.command_results import (
     MonitoringOutcome,
@@ -27,24 +26,19 @@ from tasks.base.monitoring_records import Cause, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline, require_trusted_state
 from tasks.base.runtime.environment import keep_prefect_in, keep_private, turn_telemetry_off
 from tasks.base.runtime.files import private_folder, require_writable
+from tasks.base.runtime.running_flows import left_on
 from tasks.base.servers.server_contact import first_contact
 from tasks.base.servers.stack_file import running_stack
 from tasks.base.text.commands import command, working_on
 from tasks.base.text.redaction import errors_without
-from tasks.ledger.training_outcomes import save_outcome
-from tasks.models.execution import engines, worker_pool
+from tasks.models.execution import worker_pool
 from tasks.orchestration.prefect_api import check_configured, configured_api, use_api
-from tasks.registry.mlflow.shared_stores import (
-    champion_if_any,
-    read_directly,
-    shown_address,
-    store_of,
-)
 from tasks.training.warm_start import remember_training, trained_before
 
 if TYPE_CHECKING:
     from flows import backtesting as backtesting_flow
     from flows import monitoring as monitoring_flow
+    from flows import prefect_runs
     from flows import scoring as scoring_flow
     from flows import training as training_flow
     from tasks.backtest import history
@@ -53,9 +47,12 @@ if TYPE_CHECKING:
     from tasks.contracts import snapshot_check
     from tasks.history import state_sizes
     from tasks.ledger import training_outcomes
+    from tasks.models.execution import engines
+    from tasks.registry.mlflow import shared_stores
 else:
     backtesting_flow = Deferred("flows.backtesting")
     monitoring_flow = Deferred("flows.monitoring")
+    prefect_runs = Deferred("flows.prefect_runs")
     scoring_flow = Deferred("flows.scoring")
     training_flow = Deferred("flows.training")
     history = Deferred("tasks.backtest.history")
@@ -63,6 +60,8 @@ else:
     snapshot_check = Deferred("tasks.contracts.snapshot_check")
     state_sizes = Deferred("tasks.history.state_sizes")
     training_outcomes = Deferred("tasks.ledger.training_outcomes")
+    engines = Deferred("tasks.models.execution.engines")
+    shared_stores = Deferred("tasks.registry.mlflow.shared_stores")
 
 _LEAST_FREE_BYTES = 200_000_000
 _LEAST_ADDRESSES = 800_000_000  # of address space; with less libraries may wait for ever
@@ -81,7 +80,7 @@ def run_training(file: Path | None, *, fresh: bool = False, refit: bool = False)
         remember_training(pipeline)
         outcome: TrainingOutcome = answer.model_copy(update={"seconds": monotonic() - began})
         if not outcome.unchanged:
-            save_outcome(pipeline.work, outcome)
+            training_outcomes.save_outcome(pipeline.work, outcome)
     return outcome
 
 
@@ -147,10 +146,10 @@ def read_status(file: Path | None) -> PipelineStatus:
     trainings = training_outcomes.last_outcomes(pipeline.work)
     champion, score, uri = None, None, ""
     if trainings or os.environ.get("MLFLOW_TRACKING_URI"):
-        uri = shown_address(pipeline.state)
+        uri = shared_stores.shown_address(pipeline.state)
         # Why it is refused stands in the pipeline's health.
         with contextlib.suppress(ModelRefusedError):
-            champion = champion_if_any(pipeline)
+            champion = shared_stores.champion_if_any(pipeline)
             score = champion and champion.score
     age = None
     if champion is not None and champion.created is not None:
@@ -186,7 +185,8 @@ def workplace(pipeline: Pipeline) -> Iterator[None]:
     keep_prefect_in(pipeline.state)
     with contextlib.suppress(Exception):
         # What another process left is no reason to fail; the next command tries again.
-        end_left(pipeline.state)
+        if left_on(pipeline.state, configured_api() or ""):
+            prefect_runs.end_left(pipeline.state)
     with working_on(pipeline.path), errors_without(pipeline.secrets):
         yield
 
@@ -241,7 +241,7 @@ def _companions(
             snapshot_check.start_checker(keep=keep)
         if fits:
             worker_pool.warm_up()
-        elif keep or not read_directly(pipeline.state):
+        elif keep or not shared_stores.read_directly(pipeline.state):
             _connect_early(pipeline)
         yield
     except KeyboardInterrupt:
@@ -258,6 +258,6 @@ def _connect_early(pipeline: Pipeline) -> None:
 
     def connect() -> None:
         with contextlib.suppress(KeepfitError):
-            store_of(pipeline).warm_up()
+            shared_stores.store_of(pipeline).warm_up()
 
     threading.Thread(target=connect, daemon=True).start()

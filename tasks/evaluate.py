@@ -12,7 +12,7 @@ from tasks.evaluation.leaderboard import assess
 from tasks.orchestration.artifacts import leave
 from tasks.orchestration.declarations import task
 from tasks.reporting.diagnosis import diagnose_training as diagnose
-from tasks.reporting.figures.gallery import draw_all
+from tasks.reporting.figures.gallery import draw_all, warm_up
 
 
 @task(name="evaluate candidates")
@@ -20,6 +20,7 @@ def evaluate_candidates(
     pipeline: Pipeline, basis: Basis, results: Sequence[CandidateResult]
 ) -> Assessment:
     """Score every candidate on the holdout and choose the challenger by validation."""
+    warm_up()
     assessment = assess(results, basis, pipeline.config.training.seed)
     leave(
         "table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import sys
@@ -22,11 +23,30 @@ class Deferred(ModuleType):
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        module = importlib.import_module(self.__name__)
+        module = _imported(self.__name__)
         try:
             return getattr(module, name)  # not kept: what a test puts in its place is seen
         except AttributeError:
             return _submodule(module, name)
+
+
+def _imported(name: str) -> ModuleType:
+    if name in sys.modules:
+        return importlib.import_module(name)
+    with uncollected():
+        return importlib.import_module(name)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage meanwhile: imports make next to none, and pass over all they made."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _submodule(module: ModuleType, name: str) -> ModuleType:

@@ -19,7 +19,7 @@ from tasks.base.text.phrases import listed
 from tasks.base.training_records import NUMBERS, Schema, Snapshot, Split
 from tasks.data.ranking_groups import queries_of
 from tasks.data.row_groups import check_groups, codes_of, group_shares, hold_out_groups, seen_groups
-from tasks.data.row_hashes import row_hashes, shares
+from tasks.data.row_hashes import among, row_hashes, shares
 from tasks.data.snapshots import Columns
 from tasks.data.source_table import as_utc
 from tasks.data.targets import labels_of
@@ -190,7 +190,7 @@ def _fill_classes(held: Mask, numbers: Floats, y: Array) -> list[str]:
 def _shared(table: Any, content: Sequence[str], usable: Positions, held: Mask) -> list[str]:
     """Note how many held-out rows have a twin in training under another id."""
     hashes = row_hashes(table, content)[usable]
-    twins = int(np.isin(hashes[held], hashes[~held]).sum())
+    twins = int(among(hashes[held], hashes[~held]).sum())
     if not twins:
         return []
     return [

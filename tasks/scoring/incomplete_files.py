@@ -19,7 +19,7 @@ from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.base.source_notes import ChangedColumns
 from tasks.base.training_records import ContractResult, ModelVersion, RuleResult, Snapshot
 from tasks.contracts.contract_files import known_contract
-from tasks.data.row_hashes import row_hashes
+from tasks.data.row_hashes import among, row_hashes
 from tasks.data.snapshots import open_table
 from tasks.data.sources.source import source_files
 from tasks.training.row_windows import scoring_snapshot
@@ -123,7 +123,7 @@ def _rows_of(
     roles = champion.roles
     ids = [c for c in (*roles.id_columns, roles.time_column) if c in shared]
     wanted = (ids if roles.id_columns and {*roles.id_columns} <= {*ids} else shared) or shared
-    found: Mask = mask & np.isin(row_hashes(table, wanted), row_hashes(other, wanted))
+    found: Mask = mask & among(row_hashes(table, wanted), row_hashes(other, wanted))
     return found
 
 

@@ -16,7 +16,7 @@ from tasks.base.source_notes import note_text
 from tasks.base.text.phrases import plural
 from tasks.base.training_records import ModelVersion, Snapshot
 from tasks.base.utc_times import as_utc, latest_believed
-from tasks.data.row_hashes import row_hashes
+from tasks.data.row_hashes import among, row_hashes
 from tasks.data.snapshots import open_table
 from tasks.registry.open_pipeline import OpenPipeline
 
@@ -60,8 +60,7 @@ def learned_rows(
     wanted = [c for c in (*(roles.id_columns or roles.features), roles.time_column) if c]
     if not set(wanted) <= {*table.column_names} & {*learned.column_names}:
         return nothing
-    found: NDArray[np.bool_] = np.isin(row_hashes(table, wanted), row_hashes(learned, wanted))
-    return found
+    return among(row_hashes(table, wanted), row_hashes(learned, wanted))
 
 
 def record_batch(

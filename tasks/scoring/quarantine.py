@@ -33,7 +33,7 @@ from tasks.base.training_records import (
 from tasks.contracts.contract_files import known_contract
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import accept_command, describe, require_passed, score_command
-from tasks.data.row_hashes import Hashes, row_hashes
+from tasks.data.row_hashes import Hashes, among, row_hashes
 from tasks.data.snapshots import Columns, open_table, read_frame, take_rows
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.incomplete_files import lacking_files
@@ -114,7 +114,7 @@ def without_waiting(pipeline: Pipeline, snapshot: Snapshot) -> Snapshot | None:
     hashes = [row_hashes(table, keys) for table in tables if {*keys} <= {*table.column_names}]
     if not hashes:
         return None
-    skipped = np.isin(row_hashes(Columns(snapshot.path), keys), np.concatenate(hashes))
+    skipped = among(row_hashes(Columns(snapshot.path), keys), np.concatenate(hashes))
     if not skipped.any() or skipped.all():
         return None
     # Beside the other training snapshots: drift is measured against their rows.
@@ -241,8 +241,7 @@ def _set_aside_before(pipeline: Pipeline, snapshot: Snapshot) -> Mask:
     if not hashes:
         return np.zeros(snapshot.rows, dtype=bool)
     table = open_table(snapshot.path)
-    mask: Mask = np.isin(_contents(pipeline, table), np.concatenate(hashes))
-    return mask
+    return among(_contents(pipeline, table), np.concatenate(hashes))
 
 
 def _contents(pipeline: Pipeline, table: Any) -> Hashes:

@@ -13,7 +13,7 @@ from tasks.base.settings.evaluation import default_metric, metrics_of
 from tasks.base.training_records import Prepared, Schema, Snapshot, TrainingMode
 from tasks.contracts.contract_files import contract_digest, late_labels
 from tasks.data.column_kinds import build_schema
-from tasks.data.row_hashes import row_hashes
+from tasks.data.row_hashes import repeats, row_hashes
 from tasks.data.snapshots import open_table, read_frame
 from tasks.data.splits import split_rows
 from tasks.models.postprocessing.cost_matrix import check_objective
@@ -109,8 +109,7 @@ def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:
     if not schema.id_columns:
         return ""
     hashes = row_hashes(open_table(snapshot.path, schema.id_columns), schema.id_columns)
-    hashes.sort()
-    repeated = int((hashes[1:] == hashes[:-1]).sum())
+    repeated = repeats(hashes)
     if not repeated:
         return ""
     remedy = "name the columns that identify a row"

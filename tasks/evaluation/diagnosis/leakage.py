@@ -15,7 +15,7 @@ from tasks.base.source_notes import note_text
 from tasks.base.text.numbers import metric_words, number
 from tasks.base.text.phrases import listed
 from tasks.base.training_records import CandidateResult, Evaluation, MetricValue, Schema
-from tasks.data.row_hashes import row_hashes
+from tasks.data.row_hashes import among, repeats, row_hashes
 from tasks.data.snapshots import Columns
 from tasks.evaluation.findings import Level, Suspicion
 from tasks.metrics.bootstrap import whole
@@ -44,9 +44,9 @@ def duplicates(path: str, features: list[str], train: Ints, holdout: Ints) -> Du
     if not features or table.num_rows * len(features) > MOST_CELLS:
         return None
     hashes = row_hashes(table, features)
-    learned = np.unique(hashes[train])
-    known = np.isin(hashes[holdout], learned)
-    return Duplicates(np.asarray(known), 1 - len(learned) / max(1, len(train)))
+    learned = hashes[train]
+    within = 1 - (len(learned) - repeats(learned)) / max(1, len(train))
+    return Duplicates(among(hashes[holdout], learned), within)
 
 
 def few_groups(column: str | None, groups: Ints | None) -> tuple[Suspicion, ...]:

@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from expectations.engine.lazy_imports import uncollected
 from tasks.base.arrays import subsample_evenly
 from tasks.base.errors import DataError
 from tasks.base.runtime.environment import end_with, return_freed_memory
@@ -82,8 +83,8 @@ def _preload() -> None:
         import_module(name)
     skops_io()
     import_module("lightgbm").register_logger(_Quiet())
-    gc.collect()
     gc.freeze()
+    gc.enable()  # disabled since the start
 
 
 class _Quiet:
@@ -133,9 +134,12 @@ def _obey(command: dict[str, Any], children: dict[int, int], out: int) -> None:
         if task in children:
             _kill(children[task])
         return
-    for name in command.get("imports", ()):
-        with contextlib.suppress(Exception):  # the child raises what is wrong with it
-            import_module(name)
+    with uncollected():
+        for name in command.get("imports", ()):
+            with contextlib.suppress(Exception):  # the child raises what is wrong with it
+                import_module(name)
+    if command["do"] == "import":
+        return
     server = os.getpid()
     pid = os.fork()
     if pid == 0:

@@ -37,7 +37,7 @@ _ONE_THREAD = {
 }
 _READING_SECONDS = 0.02
 _START = (
-    "import sys; sys.path.append(sys.argv[1]); "
+    "import gc, sys; gc.disable(); sys.path.append(sys.argv[1]); "
     "import tasks.base.runtime.environment as here; here.collect_rarely(); "
     "from tasks.models.execution.fork_server import main; main()"
 )
@@ -216,6 +216,12 @@ def borrowed() -> Iterator[Lease]:
         yield lease
     finally:
         lease.give_back()
+
+
+def import_ahead(*modules: str) -> None:
+    """Let the worker process import modules beside what this one does next."""
+    with contextlib.suppress(WorkerEndedError), borrowed() as lease:
+        lease.send({"task": 0, "do": "import", "imports": modules})
 
 
 def close_all() -> None:

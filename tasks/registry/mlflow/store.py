@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expectations.engine.lazy_imports import uncollected
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.runtime.environment import turn_telemetry_off
 from tasks.base.runtime.locks import locked
@@ -97,7 +98,8 @@ class Store(Runs, Versions, Collecting):
     def _client(self) -> MlflowClient:
         with self._lock:
             if self._opened is None:
-                self._opened = self._connect()
+                with uncollected():
+                    self._opened = self._connect()
                 self.recover()
                 self.reap()
                 if sqlite_database.sqlite_path(self.uri) is None:

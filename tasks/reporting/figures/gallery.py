@@ -18,6 +18,7 @@ from tasks.evaluation.explanation.partial_dependence import dependence
 from tasks.evaluation.explanation.permutation_importance import permutation_importance
 from tasks.evaluation.explanation.shap_values import outputs_of, summary
 from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
+from tasks.models.execution import worker_pool
 from tasks.models.execution.child_calls import call
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
 _IMPORTANCE_ROWS = 2_000
 _SHAP_ROWS = 500
 _MOVED = 5
+
+
+def warm_up() -> None:
+    """Let the worker process import what drawing needs; see `draw_all`."""
+    worker_pool.import_ahead(__name__, *style.LIBRARIES)
 
 
 def draw_all(

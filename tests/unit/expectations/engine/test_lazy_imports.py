@@ -63,7 +63,7 @@ _CHECK = """
 import sys
 from expectations.suite import warm_up
 warm_up()
-left_out = ("altair", "scipy.stats", "google.cloud", "google.auth")
+left_out = ("altair", "scipy.stats", "google.cloud", "google.auth", "boto3", "sqlalchemy")
 assert not [name for name in left_out if name in sys.modules]
 import pandas as pd
 import great_expectations as gx

@@ -88,6 +88,7 @@ def _pause(lease: worker_pool.Lease, task: int, folder: Path) -> None:
 
 
 def test_calls_share_what_their_modules_import() -> None:
+    worker_pool.import_ahead("tests.unit.models.execution.imports", "no_such_module")
     seen = "tests.unit.models.execution.imports:imported_here"
     first, second = call(seen), call(seen)
     assert first["imported_by"] == first["parent"] == second["imported_by"] == second["parent"]
