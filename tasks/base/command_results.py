@@ -157,7 +157,8 @@ class ScoringOutcome(Record):
     @property
     def aside(self) -> tuple[FileAside, ...]:
         """Files that were left aside while they are being written."""
-        return tuple(note for note in self.findings if isinstance(note, FileAside))
+        files = (note for note in self.findings if isinstance(note, FileAside))
+        return tuple(note for note in files if note.reason != "copy")
 
     @property
     def scored(self) -> int:

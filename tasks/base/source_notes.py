@@ -23,11 +23,12 @@ class SkippedLines(_Note):
 
 
 class FileAside(_Note):
-    """A file that is empty or incomplete, as while it is being written, and was not read."""
+    """A file that was not read: empty or incomplete, as while it is being written, or a copy."""
 
     kind: Literal["file_aside"] = "file_aside"
     file: str
-    reason: Literal["empty", "incomplete"]
+    reason: Literal["empty", "incomplete", "copy"]
+    of: str = ""  # the file of which it is a copy
     stale: bool = False  # whether it has not changed for an hour and may be damaged
 
 
@@ -224,6 +225,8 @@ def _skipped(note: SkippedLines) -> str:
 
 
 def _aside_text(note: FileAside) -> str:
+    if note.reason == "copy":
+        return f"{note.file} is a copy of {note.of} and its rows count once: nothing to do"
     text = f"{note.file} is {note.reason} and was left aside; it is read once it is complete"
     if note.stale:
         text += ". It has not changed for an hour: write it again or remove it if it is damaged"

@@ -25,7 +25,7 @@ from tasks.contracts.contract_files import ensure_contract, forms_of, known_cont
 from tasks.data.files.file_columns import renamed_since
 from tasks.data.files.paths import storage_kind
 from tasks.data.loading import load_window
-from tasks.data.sources.file_completeness import complete_part
+from tasks.data.sources.file_completeness import complete_part, without_copies
 from tasks.data.sources.source import column_names, newest_believed, read_source
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def training_snapshot(
     contract = known_contract(pipeline)
     promised = () if contract is None else tuple(contract.columns)
     source = pipeline.config.source
-    found, aside = (source, ()) if whole else complete_part(source, pipeline.base, settled=True)
+    found, aside = _read_part(pipeline, source, whole=whole, settled=True)
     source = found or source  # without a complete file its own error is raised
     available = column_names(source, pipeline.base)
     require_columns(pipeline, available, promised)
@@ -65,7 +65,18 @@ def rows_to_score(
 ) -> tuple[Source | None, tuple[FileAside, ...]]:
     """Return the scoring source, or the source, without unfinished files; see `complete_part`."""
     config = pipeline.config
-    return complete_part(config.scoring.source or config.source, pipeline.base, settled=settled)
+    return _read_part(pipeline, config.scoring.source or config.source, settled=settled)
+
+
+def _read_part(
+    pipeline: Pipeline, source: Source, *, whole: bool = False, settled: bool = False
+) -> tuple[Source | None, tuple[FileAside, ...]]:
+    # Where an id names a row, a file that was delivered twice has no rows of its own.
+    found, aside = (source, ()) if whole else complete_part(source, pipeline.base, settled=settled)
+    if found is None or not pipeline.config.id_columns:
+        return found, aside
+    found, copies = without_copies(found, pipeline.base)
+    return found, (*aside, *copies)
 
 
 def scoring_snapshot(
@@ -81,7 +92,7 @@ def scoring_snapshot(
     # `settled` leaves aside also what may be half written.
     config = pipeline.config
     stated = config.scoring.source or config.source
-    chosen, aside = (stated, ()) if whole else rows_to_score(pipeline, settled=settled)
+    chosen, aside = _read_part(pipeline, stated, whole=whole, settled=settled)
     if chosen is None and until is None:
         return Snapshot(path="", digest="", rows=0, kinds={}, findings=aside)
     if chosen is None:

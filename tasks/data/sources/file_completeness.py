@@ -1,8 +1,9 @@
-"""Files that are still being written: left aside until they are whole, so that others are read."""
+"""Files that are not read: those still being written, until they are whole, and copies."""
 
 from __future__ import annotations
 
 import time
+from filecmp import cmp
 from pathlib import Path
 
 from tasks.base.errors import SourceError
@@ -37,6 +38,26 @@ def complete_part(
         return source, ()
     whole = tuple(file for file, note in found.items() if note is None)
     return source.only(whole) if whole else None, aside
+
+
+def without_copies(source: Source, base: Path) -> tuple[Source, tuple[FileAside, ...]]:
+    """Return `source` without files that are another of their folder byte by byte, and those."""
+    if isinstance(source, DemoSource | SqlSource):
+        return source, ()
+    is_parquet = isinstance(source, ParquetSource)
+    files = parquet_paths(source, base) if is_parquet else csv_paths(source, base)
+    kept: dict[tuple[Path, int], list[Path]] = {}
+    copies = {}
+    for file in files:
+        alike = kept.setdefault((file.parent, file.stat().st_size), [])
+        first = next((other for other in alike if cmp(file, other, shallow=False)), None)
+        if first is None:
+            alike.append(file)
+        else:
+            copies[file] = FileAside(file=file.name, reason="copy", of=first.name)
+    if not copies:
+        return source, ()
+    return source.only(tuple(f for f in files if f not in copies)), tuple(copies.values())
 
 
 def _parquet_fault(file: Path) -> FileAside | None:

@@ -14,7 +14,7 @@ import pytest
 from tasks.base.errors import DataError, SourceError
 from tasks.base.settings.sources import CsvSource, ParquetSource, Source, SqlSource
 from tasks.base.source_notes import FileAside, note_text
-from tasks.data.sources.file_completeness import complete_part
+from tasks.data.sources.file_completeness import complete_part, without_copies
 from tasks.data.sources.source import column_names, newest_believed, read_source
 
 CSV = CsvSource(kind="csv", path="*.csv*")
@@ -53,6 +53,22 @@ def test_an_empty_file_is_left_aside_and_the_others_are_read(
         read_source(source, tmp_path)
     (tmp_path / f"a.{kind}").write_bytes(data)
     assert sifted(source, tmp_path) == (2, [])
+
+
+@pytest.mark.parametrize(("kind", "source"), [("csv", CSV), ("parquet", PARQUET)])
+def test_a_file_that_was_delivered_twice_is_read_once(
+    tmp_path: Path, kind: str, source: Source
+) -> None:
+    data = whole(tmp_path, kind, "a")
+    (tmp_path / f"b.{kind}").write_bytes(data)
+    found, (note,) = without_copies(source, tmp_path)
+    assert read_source(found, tmp_path).table.num_rows == 1
+    assert (note.file, note.of) == (f"b.{kind}", f"a.{kind}")
+    assert "nothing to do" in note_text(note)
+
+    other = data.replace(b"1", b"3") if kind == "csv" else b"another"
+    (tmp_path / f"b.{kind}").write_bytes(other)
+    assert without_copies(source, tmp_path) == (source, ())
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.99])
