@@ -44,8 +44,10 @@ def without_copies(source: Source, base: Path) -> tuple[Source, tuple[FileAside,
     """Return `source` without files that are another of their folder byte by byte, and those."""
     if isinstance(source, DemoSource | SqlSource):
         return source, ()
-    is_parquet = isinstance(source, ParquetSource)
-    files = parquet_paths(source, base) if is_parquet else csv_paths(source, base)
+    if isinstance(source, ParquetSource):
+        files = parquet_paths(source, base)
+    else:
+        files = csv_paths(source, base)
     kept: dict[tuple[Path, int], list[Path]] = {}
     copies = {}
     for file in files:
