@@ -115,7 +115,7 @@ def _of_column(
         return f"{new.kind}, and all that follows", (Edit(at, value),)
     if result.rule == "scale" and new.scale is None:
         return "not required: too few values to judge", (Edit((*at, "scale"), GONE),)
-    make = {"nulls": _nulls, "range": _range, "scale": _scale}.get(result.rule)
+    make = {"nulls": _nulls, "range": _wider, "scale": _wider}.get(result.rule)
     if make is not None:
         changes = make(rule, new, result)
         text = ", ".join(f"{key} {_text(key, value)}" for key, value in changes.items())
@@ -146,36 +146,17 @@ def _nulls(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[st
     return changes
 
 
-def _range(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[str, Any]:
-    old, found = rule.range, new.range
-    del result
-    if old is None or found is None:
-        return {}
+def _wider(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[str, Any]:
+    """Return the ends of a range or a scale that lie further out in `new`."""
+    old, found = getattr(rule, result.rule), getattr(new, result.rule)
     changes: dict[str, Any] = {}
-    if old.min is not None and found.min is not None and bound_of(found.min) < bound_of(old.min):
-        changes["min"] = _plain(found.min)
-    if old.max is not None and found.max is not None and bound_of(found.max) > bound_of(old.max):
-        changes["max"] = _plain(found.max)
+    for key, field in (("min", "min"), ("max", "max"), ("far", "farthest")):
+        before, after = getattr(old, field, None), getattr(found, field, None)
+        if before is None or after is None or bound_of(before) == bound_of(after):
+            continue
+        if (bound_of(after) < bound_of(before)) == (key == "min"):
+            changes[key] = after.isoformat() if isinstance(after, datetime) else after
     return changes
-
-
-def _scale(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[str, Any]:
-    old, found = rule.scale, new.scale
-    del result
-    if old is None or found is None:
-        return {}
-    changes: dict[str, Any] = {}
-    if found.min < old.min:
-        changes["min"] = found.min
-    if found.max > old.max:
-        changes["max"] = found.max
-    if found.farthest > old.farthest:
-        changes["far"] = found.farthest
-    return changes
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _text(key: str, value: Any) -> str:

@@ -109,9 +109,7 @@ def rotate() -> tuple[str | None, str]:
             former = None
         if former is not None:
             _trust(former)
-        seed = secrets.token_hex(32)
-        _write(KEY_FILE, seed + "\n")
-    return former, _public(_private(seed))
+        return former, _public(_private(_new_seed()))
 
 
 def where() -> str:
@@ -150,12 +148,13 @@ def _seed() -> str | None:
 
 def _make_seed() -> str:
     with _alone():
-        known = _seed()
-        if known is not None:
-            return known
-        seed = secrets.token_hex(32)
-        _write(KEY_FILE, seed + "\n")
-        return seed
+        return _seed() or _new_seed()
+
+
+def _new_seed() -> str:
+    seed = secrets.token_hex(32)
+    _write(KEY_FILE, seed + "\n")
+    return seed
 
 
 def _write(name: str, text: str) -> None:
