@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.known_pipelines import pipeline_in_use
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import RUNNER_VARIABLE, end_with
+from tasks.base.runtime.temporary import temporary_folder
 from tasks.dashboard.page import EVERY_SECONDS
 from tasks.dashboard.refresh import refresh
 from tasks.orchestration.prefect_api import check_configured
@@ -51,6 +53,15 @@ _CANCEL_SECONDS = 8.0
 
 async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:
     """Bring deployments and automations in line with the files, then start what is due."""
+    with temporary_folder() as folder:
+        # Prefect leaves a folder in it. Of this process alone: paths of sockets are short.
+        tempfile.tempdir = str(folder)
+        await _run(state, pipelines, say)
+    # Flow runs end with this process; a graceful end would wait for them.
+    os._exit(0)
+
+
+async def _run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:
     from prefect.runner import Runner  # defers prefect
 
     await _api_answers()
@@ -100,15 +111,13 @@ async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], N
 
 
 async def _cancel(reaper: Reaper, say: Callable[[str], None]) -> None:
-    """Cancel what runs, as far as the server responds in time, and end with all that runs."""
+    """Cancel what runs, as far as the server responds in time."""
     try:
         number = await asyncio.wait_for(asyncio.to_thread(reaper.cancel_open), _CANCEL_SECONDS)
         if number:
             say(f"cancelled {number} of its runs, requested again at the next start")
     except Exception:
         _LOGGER.exception("running flows could not be cancelled; the next start does it")
-    # Flow runs end with this process; a graceful end would wait for them.
-    os._exit(0)
 
 
 async def _done(action: Callable[..., object], *arguments: object) -> None:

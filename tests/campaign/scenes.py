@@ -118,10 +118,13 @@ class Prepared:
         again = trials.run(scene.arguments, self.work)
         if again.status not in scene.statuses:
             faults.append(f"run again it ended with {again.status}: {again.err.strip()[-300:]}")
-        faults += [*_unkind(again), *self.faults(), *scene.holds(self.work)]
-        faults += [f"left in TMPDIR: {left.name}" for left in (self.work / "tmp").iterdir()]
+        faults += [*_unkind(again), *self.faults(), *scene.holds(self.work), *self.left()]
         faults += [f"left running: {stray}" for stray in trials.strays()]
         return faults, again.seconds
+
+    def left(self) -> list[str]:
+        """Return what commands left in their temporary folder."""
+        return [f"left in TMPDIR: {file.name}" for file in (self.work / "tmp").iterdir()]
 
     def at_once(self) -> list[str]:
         """Return what must hold at every moment, whatever comes next, and does not."""

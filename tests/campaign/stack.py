@@ -123,7 +123,7 @@ class _Life:
             yield "processes are left after Ctrl-C"
         yield from (f"left running: {stray}" for stray in trials.strays())
         yield from self._unkind()
-        yield from (*self._state.faults(), *scored_once(self._state.work))
+        yield from (*self._state.faults(), *scored_once(self._state.work), *self._state.left())
 
     def leaves(self) -> None:
         """Kill whatever still runs."""
@@ -133,7 +133,8 @@ class _Life:
         trials.strays(0.0)
 
     def _start(self) -> None:
-        self._stack, self._is_up, self._began = Stack(self._state.work), False, time.monotonic()
+        self._began, self._is_up = time.monotonic(), False
+        self._stack = Stack(self._state.work, TMPDIR=str(self._state.work / "tmp"))
 
     def _comes_up(self) -> Iterator[str]:
         if self._is_up and alive(self._stack):

@@ -236,7 +236,8 @@ def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path)
     (tmp_path / ".keepfit").mkdir(mode=0o700)
     migrated(tmp_path / ".keepfit" / "prefect")
     write_pipeline(tmp_path, write_churn(tmp_path / "c.csv"), FAST + SCHEDULES)
-    with running(tmp_path) as first:
+    (tmp_path / "tmp").mkdir()
+    with running(tmp_path, TMPDIR=str(tmp_path / "tmp")) as first:
         run = start_training(first)
         names = ("prefect.db", "mlflow.db")
         kept = [p for p in first.state.rglob("*") if p.name.startswith(names)]
@@ -248,6 +249,7 @@ def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path)
 
         assert "cancelled 1 of its runs" in first.err
         assert gone(tree)
+        assert not (tmp_path / "tmp" / "runner_storage").exists()
         assert running_stack(first.state) is None
         for address in (found.prefect, found.mlflow, found.page):
             with socket.socket() as free:
