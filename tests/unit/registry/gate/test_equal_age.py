@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,12 @@ def verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ve
     """Return a function that judges a challenger of error 1, a twin of 2, a champion of 0.5."""
 
     def judged(
-        until: int, *, refit: bool = True, why: str = "", config: PipelineConfig = CONFIG
+        until: int,
+        *,
+        refit: bool = True,
+        why: str = "",
+        config: PipelineConfig = CONFIG,
+        tags: Mapping[str, str | None] | None = None,
     ) -> Verdict:
         basis = basis_of(tmp_path, refit=refit)
         known = predicting(tmp_path, basis, "registered", 0.5)
@@ -127,7 +132,9 @@ def verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ve
             predicting(tmp_path, basis, name, error)
             for name, error in (("challenger", 1.0), ("baseline", 3.0))
         ]
-        store: Any = Registry(champion(until))
+        known_tags = {**champion(until).tags, **(tags or {})}
+        stated = {name: text for name, text in known_tags.items() if text is not None}
+        store: Any = Registry(champion(until).model_copy(update={"tags": stated}))
         return judge(store, config, basis, results, "challenger")
 
     return judged
@@ -215,3 +222,33 @@ def test_a_champion_of_an_excluded_column_is_replaced_without_newer_rows(
     assert found.champion_version == "3"
     assert found.evidence is not None
     assert (found.evidence.rows, found.evidence.difference) == (400, None)
+
+
+@pytest.mark.parametrize("text", [None, "", "other", "nan", "9999-99-99", "{}"])
+@pytest.mark.parametrize("tag", [RULE_TAG, TRAINED_UNTIL_TAG])
+def test_a_champion_whose_training_rows_are_not_known_is_kept_with_the_reason(
+    verdict: Callable[..., Verdict], tag: str, text: str | None
+) -> None:
+    found = verdict(until=500, tags={tag: text})
+
+    assert not found.promoted
+    assert found.champion_version == "3"
+    assert found.evidence is None or not found.evidence.rows
+    assert any("champion" in reason.lower() for reason in found.reasons)
+
+
+@pytest.mark.parametrize("text", [None, "", "other", "{}"])
+def test_a_champion_whose_columns_are_not_known_is_kept_with_the_reason(
+    tmp_path: Path, text: str | None
+) -> None:
+    basis = basis_of(tmp_path)
+    tags = {**champion(500).tags, SCHEMA_TAG: text}
+    stated = {name: given for name, given in tags.items() if given is not None}
+    broken = champion(500).model_copy(update={"tags": stated})
+    results = [predicting(tmp_path, basis, name, 1.0) for name in ("challenger", "baseline")]
+    store: Any = Registry(broken)
+
+    found = judge(store, CONFIG, basis, results, "challenger")
+
+    assert not found.promoted
+    assert any("cannot be compared" in reason for reason in found.reasons)
