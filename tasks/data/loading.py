@@ -19,6 +19,7 @@ from tasks.base.runtime.libraries import pa
 from tasks.base.settings.section import plain
 from tasks.base.settings.sources import CsvSource, Source
 from tasks.base.source_notes import UnreadColumn
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import Kind, Snapshot
 from tasks.base.utc_times import latest_believed
 from tasks.data.column_kinds import infer_kinds
@@ -184,7 +185,9 @@ def _read(wanted: _Wanted, folder: Path) -> Snapshot:
     if config.time_column is not None:
         later = within(table, config.time_column, latest_believed(datetime.now(UTC)), None)
         if later.num_rows:
-            assumptions.append(f"{config.time_column}: {later.num_rows:,} rows lie in the future")
+            lie = "lies" if later.num_rows == 1 else "lie"
+            rows = plural(later.num_rows, "row")
+            assumptions.append(f"{config.time_column}: {rows} {lie} in the future")
     overrides = {
         name: form.kind
         for name, form in wanted.forms.items()

@@ -33,12 +33,16 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_UNPACK = "Unpack it, or pack it with gzip, which is read."
 _MAGIC = (
     (b"PAR1", "a Parquet file", "Write `kind: parquet`."),
     (b"PK\x03\x04", "a zip archive or an Excel workbook", "Unpack it, or save it as CSV."),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "Save it as CSV."),
     (b"SQLite format 3", "an SQLite database", "Write `kind: sql` with its URL."),
     (b"%PDF", "a PDF", "Save the table as CSV."),
+    (b"BZh", "a bzip2 file", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", _UNPACK),
+    (b"\xfd7zXZ\x00", "an xz file", _UNPACK),
 )
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1f\x7f]")
 _WORD = re.compile(rb"[A-Za-z\x80-\xff]{4,}")
@@ -73,7 +77,10 @@ def survey(path: Path, max_bytes: int, encoding: str | None = None) -> Survey:
         stat = path.stat()
         return _known(path, max_bytes, encoding, (stat.st_size, stat.st_mtime_ns))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DamagedError(f"{path.name}: the gzip file is damaged ({error}).") from None
+        raise DamagedError(
+            f"{path.name}: the gzip file is damaged ({error}).",
+            "It may be cut short: fetch or write it again.",
+        ) from None
     except OSError as error:
         raise SourceError(f"{path.name}: cannot be read ({error.strerror or error}).") from None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -45,7 +47,7 @@ def resolve(path: str, base: Path, *, endings: tuple[str, ...] = ()) -> tuple[Pa
         raise SourceError(f"source.path holds a NUL character: {path!r}.")
     full = (base / path).absolute()
     try:
-        return _files(path, full, endings)
+        return _files(path, full, base.absolute(), endings)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}).") from None
 
@@ -74,7 +76,7 @@ def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
     return "parquet" if any(p.suffix.lower() in PARQUET_ENDINGS for p in found) else "csv"
 
 
-def _files(path: str, full: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
+def _files(path: str, full: Path, base: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
     if full.is_file():
         return (full,)
     if (full / LOG).is_dir():
@@ -94,9 +96,17 @@ def _files(path: str, full: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
             )
         return found
     if any(sign in path for sign in "*?["):
-        root, hidden = Path(full.anchor), full.name[0] in "._"
-        matching = filter(Path.is_file, root.glob(str(full.relative_to(root))))
-        found = tuple(sorted(p for p in matching if hidden or not _unfinished(p.name)))
+        hidden = full.name[0] in "._"
+        # The folders above are no part of the pattern, whatever signs their names hold.
+        root, pattern = base, Path(path)
+        if pattern.is_absolute():
+            root, pattern = Path(full.anchor), full.relative_to(full.anchor)
+        places = range(1, len(pattern.parts))
+        above = (p for k in places for p in root.glob(str(Path(*pattern.parts[:k]))))
+        _require_readable((root / pattern.parts[0]).parent, above)
+        matching = [p for p in root.glob(str(pattern)) if hidden or not _unfinished(p.name)]
+        _require_files(path, (p for p in matching if p.suffix.lower() in endings))
+        found = tuple(sorted(filter(Path.is_file, matching)))
         if not found:
             raise SourceError(f"no file matches source.path {path!r}.", _hint(full))
         return found
@@ -112,9 +122,38 @@ def _below(folder: Path, endings: tuple[str, ...]) -> tuple[Path, ...]:
     # Writers of partitioned data mark their own files with a leading dot or underscore.
     def wanted(path: Path) -> bool:
         hidden = any(part[0] in "._" for part in path.relative_to(folder).parts)
-        return path.suffix.lower() in endings and not hidden and path.is_file()
+        return path.suffix.lower() in endings and not hidden
 
-    return tuple(sorted(filter(wanted, folder.rglob("*"))))
+    below = list(folder.rglob("*"))
+    _require_readable(folder, below)
+    named = [path for path in below if wanted(path)]
+    _require_files(str(folder), (path for path in named if not path.is_dir()))
+    return tuple(sorted(filter(Path.is_file, named)))
+
+
+def _require_readable(folder: Path, others: Iterable[Path]) -> None:
+    """Refuse folders that may hold files of the source, which a pattern would pass over."""
+    for path in (folder, *others):
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            raise SourceError(
+                f"{path}: cannot be read (Permission denied).",
+                "Let this account read the folder, or name others in source.path.",
+            )
+
+
+def _require_files(path: str, matching: Iterable[Path]) -> None:
+    """Refuse what is named as a file of the source is and cannot be read as one."""
+    for found in matching:
+        if found.is_file():
+            continue
+        what, remedy = "a pipe or a device", "Move it elsewhere."
+        if found.is_dir():
+            what = "a folder"
+            remedy = f"Name the files in it in source.path, by a pattern such as {path}/*."
+        elif found.is_symlink():
+            what = "a link to what is not there"
+            remedy = "Restore what it points to, or remove the link."
+        raise SourceError(f"{path}: {found.name} is {what}, no file.", remedy)
 
 
 def _hint(full: Path) -> str:

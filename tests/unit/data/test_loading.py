@@ -164,7 +164,7 @@ def test_one_row_from_the_future_does_not_empty_the_window(tmp_path: Path) -> No
     assert any("1 rows lie after" in note for note in snapshot.assumptions)
     whole = wanted.model_copy(update={"training": config().training})
     said = load_window(whole, tmp_path, tmp_path / "data").assumptions
-    assert any("1 rows lie in the future" in note for note in said)
+    assert any("1 row lies in the future" in note for note in said)
 
 
 def test_a_time_column_without_any_time_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,57 @@ def test_what_is_not_there_is_refused_with_a_hint(tmp_path: Path, path: str, sai
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match=said):
         resolve(path, tmp_path, endings=(".csv",))
+
+
+@pytest.mark.parametrize(("path", "hint"), [("data/*.csv", "data"), ("data", "data")])
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_a_name_that_matches_and_holds_no_file_is_refused(
+    tmp_path: Path, path: str, hint: str, what: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("x")
+    if what == "link":
+        (tmp_path / "data" / "b.csv").symlink_to("gone.csv")
+    else:
+        os.mkfifo(tmp_path / "data" / "b.csv")
+
+    with pytest.raises(SourceError, match=f"{hint}.*: b.csv is a {what}"):
+        resolve(path, tmp_path, endings=(".csv",))
+
+
+def test_a_folder_that_is_called_as_the_files_are_is_refused_by_a_pattern_only(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "b.csv").mkdir()
+    for name in ("a.csv", "b.csv/part.csv"):
+        (tmp_path / name).write_text("x")
+
+    with pytest.raises(SourceError, match=r"b\.csv is a folder") as caught:
+        resolve("*.csv", tmp_path, endings=(".csv",))
+    assert "*.csv/*" in caught.value.remedy
+    assert len(resolve(".", tmp_path, endings=(".csv",))) == 2
+
+
+@pytest.mark.parametrize("path", ["*/*.csv", "**/*.csv", "."])
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_text("x")
+    assert len(resolve(path, tmp_path, endings=(".csv",))) == 2
+    monkeypatch.setattr(os, "access", lambda folder, _: Path(folder).name != "b")
+
+    with pytest.raises(SourceError, match="b: cannot be read"):
+        resolve(path, tmp_path, endings=(".csv",))
+
+
+def test_a_pattern_is_read_from_its_own_signs_on(tmp_path: Path) -> None:
+    base = tmp_path / "a[1]*"
+    base.mkdir()
+    (base / "x.csv").write_text("x")
+
+    assert resolve("*.csv", base) == (base / "x.csv",)
 
 
 def test_the_identity_changes_with_content(tmp_path: Path) -> None:
