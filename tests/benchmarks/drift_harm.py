@@ -13,7 +13,9 @@ and window but what is done to the window:
 - broken correlation: an important column of numbers, correlated with another one by 0.5 or more,
   is shuffled among the rows of the window.
 
-At last employment, untouched and in its own order: a negative control.
+Then the labels of one segment, a level of 5 to 50 % of the rows, are flipped in three windows of
+1,000 rows in a row: how often `judge_segments` finds that segment, and any where no label is
+flipped. At last employment, untouched and in its own order: a negative control.
 
 KEEPFIT_TABLES may name a folder with more tables, as Parquet.
 """
@@ -42,6 +44,8 @@ from tasks.monitoring.drift.detector import measure, watched
 from tasks.monitoring.drift.harm.ordinary_blocks import ordinary_blocks
 from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.reference_summary import Reference, build_reference
+from tasks.monitoring.performance.labelled_predictions import Answers
+from tasks.monitoring.performance.segments import Scored, judge_segments
 from tests.benchmarks.drift_alarms import ALPHA, upper
 
 WEEK = timedelta(days=7)
@@ -79,6 +83,7 @@ class Champion:
     seen: NDArray[np.float64]
     times: NDArray[np.datetime64]
     evidence: Evidence
+    learned: NDArray[np.int64]
     rest: NDArray[np.int64]
 
     def look(self, window: pd.DataFrame, times: NDArray[np.datetime64]) -> DriftResult:
@@ -145,7 +150,7 @@ def champion(table: Table, rng: np.random.Generator, *, shuffled: bool = True) -
     blocks = ordinary_blocks(reference, lambda at: frame.iloc[at], times, weights)
     sample = np.linspace(0, n - 1, min(MOST_ROWS, n)).astype(int)
     evidence = Evidence(Side(frame.iloc[sample], times[sample]), None, predict, blocks)
-    return Champion(table, reference, importance, seen, times, evidence, order[n:])
+    return Champion(table, reference, importance, seen, times, evidence, rows, order[n:])
 
 
 def _codes(table: Table) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
@@ -154,7 +159,7 @@ def _codes(table: Table) -> Callable[[pd.DataFrame], NDArray[np.float64]]:
 
     def codes(frame: pd.DataFrame) -> NDArray[np.float64]:
         columns = [
-            pd.Categorical(_texts(frame[c]), levels[c]).codes.astype(float) if c in levels
+            pd.Index(levels[c]).get_indexer(_texts(frame[c])).astype(float) if c in levels
             else frame[c].to_numpy(dtype=float) for c in table.kinds
         ]  # fmt: skip
         return np.column_stack(columns)
@@ -265,6 +270,58 @@ def power(
     return tried, unusual, harmful
 
 
+def segments(at: Champion, windows: int, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Return how often labels of a segment were flipped, it was found, and any without a flip."""
+    learned = at.table.frame.iloc[at.learned]
+    shares = {
+        (c, v): share
+        for c, kind in at.table.kinds.items() if kind == "categorical"
+        for v, share in _texts(learned[c]).value_counts(normalize=True).items()
+    }  # fmt: skip
+    chosen = [place for place, share in shares.items() if 0.05 <= share <= 0.5]
+    if not chosen or not set(np.unique(at.table.y)) <= {0.0, 1.0}:
+        return 0, 0, 0
+    found = false = 0
+    for _ in range(windows):
+        column, value = chosen[int(rng.integers(len(chosen)))]
+        rows = rng.choice(at.rest, 3_000, replace=False)
+        own = (_texts(at.table.frame[column].iloc[rows]) == value).to_numpy()
+        predict, truth = at.evidence.predict, at.table.y[rows]
+        assert predict is not None
+        p = np.asarray(predict(at.table.frame.iloc[rows]), dtype=float)
+        reference = _scored(at, at.learned, at.table.y[at.learned], at.seen, at.times, column)
+        looks = [
+            [
+                judge_segments(
+                    [
+                        _scored(at, rows[a:b], labels[a:b], p[a:b], _times(b - a), column)
+                        for a in range(b - 1_000, -1, -1_000)
+                    ],
+                    reference, min_rows=100, false_alarms=ALPHA, length=WEEK,
+                )
+                for b in (1_000, 2_000, 3_000)
+            ]
+            for labels in (np.where(own, 1 - truth, truth), truth)
+        ]  # fmt: skip
+        found += any(one.worse and one.value == value for look in looks[0] for one in look)
+        false += any(one.worse for one in looks[1][0])
+    return windows, found, false
+
+
+def _scored(
+    at: Champion,
+    rows: NDArray[np.int64],
+    truth: NDArray[np.float64],
+    p: NDArray[np.float64],
+    times: NDArray[np.datetime64],
+    column: str,
+) -> Scored:
+    both = np.column_stack([1 - p, p])
+    known = np.ones(len(rows), dtype=bool)
+    answers = Answers(truth.astype(np.int64), (p > 0.5).astype(np.int64), both, times, known)
+    return Scored(answers, {column: _texts(at.table.frame[column].iloc[rows]).to_numpy()})
+
+
 def _times(rows: int) -> NDArray[np.datetime64]:
     start = np.datetime64("2026-01-05", "us") + WEEKS * 7 * 86_400 * _SECOND
     return start + (np.arange(rows) * (7 * 86_400 / rows)).astype(np.int64) * _SECOND
@@ -305,6 +362,9 @@ def main() -> int:
                 if found[0]:
                     _add(faults[name], found)
                     _line(f"{table.name}, {name}", 1_000, found)
+            tried, seen, false = segments(at, windows, rng)
+            if tried:
+                print(f"{table.name}: flipped segment found {seen} of {tried}, any {false}")
     for table in tables(["employment_ma"]):
         _line("employment, untouched", 1_000, untouched(table, 1_000, windows))
     missed = _told(level, faults)
