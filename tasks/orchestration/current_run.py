@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.base.monitoring_records import own_run_id
 from tasks.orchestration.libraries import run_states
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
 
 AUTO_SCHEDULED = "auto-scheduled"
 
@@ -33,26 +36,28 @@ _RUN: ContextVar[_Run | None] = ContextVar("keepfit_run", default=None)
 
 def in_prefect() -> bool:
     """Return whether a flow run of Prefect goes on here; imports nothing."""
-    context = sys.modules.get("prefect.context")
-    return context is not None and context.FlowRunContext.get() is not None
+    return _flow_run() is not None
 
 
 def run_id() -> str:
     """Return the id of the flow run, Prefect's where Prefect runs it; empty outside of one."""
-    if in_prefect():
-        return str(_runtime().flow_run.id or "")
+    prefects = _flow_run()
+    if prefects is not None:
+        return str(prefects.id)
     run = _RUN.get()
     return run.id if run is not None else ""
 
 
 def deployment_id() -> str:
     """Return the id of the deployment that started the flow run; empty where a person did."""
-    return str(_runtime().deployment.id or "") if in_prefect() else ""
+    run = _flow_run()
+    return str(run.deployment_id or "") if run is not None else ""
 
 
 def is_scheduled() -> bool:
     """Return whether the calendar of a deployment started the flow run."""
-    return in_prefect() and AUTO_SCHEDULED in (_runtime().flow_run.tags or [])
+    run = _flow_run()
+    return run is not None and AUTO_SCHEDULED in run.tags
 
 
 def was_terminated() -> bool:
@@ -116,7 +121,10 @@ def _terminating() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _runtime() -> Any:
-    from prefect import runtime  # defers prefect
-
-    return runtime
+def _flow_run() -> FlowRun | None:
+    # As the run began: ``prefect.runtime`` requests it from the API each time that it is asked for
+    # the deployment.
+    context = sys.modules.get("prefect.context")
+    found = context.FlowRunContext.get() if context is not None else None
+    run: FlowRun | None = found.flow_run if found is not None else None
+    return run

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,6 +139,15 @@ def test_alone_nothing_is_sent_to_prefect() -> None:
         return event, completed("nothing to do"), in_prefect(), deployment_id(), is_scheduled()
 
     assert quiet() == ("", None, False, "", False)
+
+
+def test_a_run_is_known_from_its_context_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = SimpleNamespace(id="r", deployment_id="d", tags=["auto-scheduled"])
+    context = SimpleNamespace(get=lambda: SimpleNamespace(flow_run=run))
+    monkeypatch.setitem(sys.modules, "prefect.context", SimpleNamespace(FlowRunContext=context))
+    assert (in_prefect(), run_id(), deployment_id(), is_scheduled()) == (True, "r", "d", True)
+    run.deployment_id, run.tags = None, []
+    assert (deployment_id(), is_scheduled()) == ("", False)
 
 
 def test_an_artifact_that_prefect_refuses_ends_no_run_and_is_a_warning(
