@@ -18,6 +18,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LINE_BYTES = 2_000
 # Of one core: what a starved process still gets, and an idle loop does not use.
 _LEAST_SHARE = 0.01
+_LEAST_QUEUED = 0.2  # of the time: what stands still waits for no processor
 
 
 def beating(descriptor: int) -> Callable[[], None]:
@@ -131,11 +132,14 @@ class Activity:
     cpu: float
     waits_for_disk: bool  # whether it is stopped by the disk rather than by itself
     written: int  # bytes of its log
+    queued: float = 0.0  # seconds that its threads waited for a processor
 
     def moved_since(self, earlier: Activity) -> bool:
         """Return whether the process worked between two moments, on however busy a machine."""
-        share = (self.cpu - earlier.cpu) / max(self.at - earlier.at, 1e-3)
-        return share >= _LEAST_SHARE or self.waits_for_disk or self.written > earlier.written
+        elapsed = max(self.at - earlier.at, 1e-3)
+        works = (self.cpu - earlier.cpu) / elapsed >= _LEAST_SHARE
+        starved = (self.queued - earlier.queued) / elapsed >= _LEAST_QUEUED
+        return works or starved or self.waits_for_disk or self.written > earlier.written
 
 
 def activity(pid: int, log: Path) -> Activity | None:
@@ -147,4 +151,17 @@ def activity(pid: int, log: Path) -> Activity | None:
         written = log.stat().st_size if log.exists() else 0
     except (psutil.Error, OSError):
         return None
-    return Activity(time.monotonic(), times.user + times.system, waits, written)
+    cpu = times.user + times.system
+    return Activity(time.monotonic(), cpu, waits, written, _seconds_queued(pid))
+
+
+def _seconds_queued(pid: int) -> float:
+    # By /proc/PID/task/TID/schedstat, whose second number are nanoseconds in a run queue.
+    total = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):  # a kernel may not count them
+        for thread in Path("/proc", str(pid), "task").iterdir():
+            with contextlib.suppress(
+                FileNotFoundError, ProcessLookupError
+            ):  # one that ended meanwhile
+                total += int((thread / "schedstat").read_text("ascii").split()[1])
+    return total / 1e9

@@ -143,7 +143,7 @@ def test_absent_evidence_is_said_to_be_absent() -> None:
 
     assert "No column was compared." in text
     assert "Nothing is known of performance" in text
-    assert "The policy was not applied." in text
+    assert "after its newest window" in text
 
 
 def test_numbers_that_are_none_are_dashes() -> None:
