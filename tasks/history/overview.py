@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 
 from pydantic import Field, ValidationError
 
@@ -14,7 +15,7 @@ from tasks.base.monitoring_records import Decision, Gain, GainAnswer, Performanc
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.commands import command, working_on
 from tasks.base.text.phrases import KINDS
-from tasks.base.training_records import MetricValue, ModelVersion, Record
+from tasks.base.training_records import MetricValue, ModelVersion, Record, SetAside
 from tasks.history import evidence
 from tasks.history.evidence import MOVES, Accounts
 from tasks.history.health import (
@@ -204,7 +205,7 @@ def _health_of(
         latest=ledger.decisions(name, kinds=kinds, most=6),
         waiting=sum(kept.aside.rows for kept in aside),
         waiting_rules=tuple(dict.fromkeys(name for kept in aside for name in kept.aside.names)),
-        waiting_command=aside[0].aside.score_command if aside else "",
+        waiting_command=_score_waiting(pipeline, aside[0].aside) if aside else "",
         asked=asked,
         state=str(pipeline.state),
         fault=pipeline.fault,
@@ -225,6 +226,13 @@ def _asked(ledger: Accounts, name: str) -> AskedTraining | None:
         return None
     due = last[0].text("answer_by")
     return AskedTraining(at=last[0].at, due=datetime.fromisoformat(due) if due else None)
+
+
+def _score_waiting(pipeline: Pipeline, aside: SetAside) -> str:
+    """Return the command that scores rows set aside; both files may lie elsewhere by now."""
+    if {rule.rule for rule in aside.rules} & {"present", "kind"}:
+        return aside.score_command  # of the source: the rows lack what is wanted of them
+    return f"{command('score', file=pipeline.path)} --input {quote(aside.file)}"
 
 
 def _next_command(pipeline: Pipeline, champion: Champion | None, word: Health) -> str:

@@ -55,8 +55,6 @@ def all_kept(folder: Path) -> list[Kept]:
         except (OSError, ValueError):
             continue
         # A state folder may have been restored elsewhere, with the file beside its record.
-        file, aside = str(record.with_suffix(".parquet")), kept.aside
-        named = ("file", "accept_command", "score_command")
-        moved = {name: getattr(aside, name).replace(aside.file, file) for name in named}
-        found.append(kept.model_copy(update={"aside": aside.model_copy(update=moved)}))
+        aside = kept.aside.model_copy(update={"file": str(record.with_suffix(".parquet"))})
+        found.append(kept.model_copy(update={"aside": aside}))
     return found

@@ -9,11 +9,13 @@ import pytest
 
 from tasks.base.monitoring_records import Decision, DriftResult, Gain
 from tasks.base.runtime.files import write_whole
-from tasks.base.training_records import ModelVersion
+from tasks.base.text.commands import command
+from tasks.base.training_records import ModelVersion, RuleResult, SetAside
 from tasks.history.health import Champion, overdue
 from tasks.history.overview import PipelineHealth, overview
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.alias.journal import Intent, close_journal, journal_file
+from tasks.scoring.quarantine_files import Kept
 from tests.histories import Listed, demand, flights, pipeline, reading
 
 QUIET = "schedules: {}\n"
@@ -70,6 +72,29 @@ def test_rows_that_broke_their_contract_stop_it_until_the_next_run_holds(tmp_pat
     assert "broke 2 rules" in health(tmp_path, stopped).reason
     held = flights()[: len(stopped) + 12]
     assert health(tmp_path, held).health != "stopped"
+
+
+def test_rows_that_wait_are_scored_from_where_the_files_lie_now(tmp_path: Path) -> None:
+    made = pipeline(tmp_path, "flights")
+    file = made.work / "quarantine" / "ab.parquet"
+    rule = RuleResult("fee", "range", "error", passed=False, expected="0 to 9")
+    aside = SetAside(
+        rows=2, of=9, whole=False, file="/was/here/ab.parquet", digest="d", contract_digest="c",
+        rules=(rule,), score_command="keepfit score was/keepfit.yaml --input /was/here/ab.parquet",
+    )  # fmt: skip
+    write_whole(
+        file.with_suffix(".json"),
+        Kept(
+            aside=aside, contract_digest="c", at=datetime(2026, 1, 1, tzinfo=UTC)
+        ).model_dump_json(),
+    )
+
+    found = health(tmp_path, flights())
+
+    assert found.waiting == 2
+    assert found.waiting_command.split() == [
+        *command("score", file=made.path).split(), "--input", str(file),
+    ]  # fmt: skip
 
 
 def test_a_failed_flow_stops_it(tmp_path: Path) -> None:

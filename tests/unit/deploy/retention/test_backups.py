@@ -115,7 +115,6 @@ def test_rows_that_wait_come_back_and_are_found_in_their_new_place(tmp_path: Pat
         file=str(file),
         digest="d",
         contract_digest="c",
-        score_command=f"keepfit score {file}",
     )
     kept = Kept(aside=aside, contract_digest="c", at=datetime(2026, 1, 1, tzinfo=UTC))
     file.with_suffix(".json").write_text(kept.model_dump_json())
@@ -126,7 +125,6 @@ def test_rows_that_wait_come_back_and_are_found_in_their_new_place(tmp_path: Pat
     (found,) = all_kept(other / "pipelines" / "flights" / "quarantine")
 
     assert Path(found.aside.file).is_file()
-    assert found.aside.file in found.aside.score_command
     assert (other / "pipelines/flights/serving/spool/1-1.spool").is_file()
 
 
