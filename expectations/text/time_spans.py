@@ -20,12 +20,13 @@ def parse_span(value: Any) -> timedelta:
         return value
     match = PATTERN.fullmatch(value) if isinstance(value, str) else None
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not 0 < seconds < 1e10:
+    span = timedelta(seconds=seconds if seconds < 1e10 else 0)  # to the microsecond
+    if not span:
         raise ValueError(
             f"a duration is a number above 0 and a unit, s, m, h, d or w; got {value!r}. "
             "Write 30d, 2h or 120s"
         )
-    return timedelta(seconds=seconds)
+    return span
 
 
 def format_span(value: timedelta) -> str:

@@ -101,7 +101,7 @@ class PolicyConfig(Section):
 
 
 def _cron(value: Any) -> Any:
-    """Refuse what is no cron expression of five fields."""
+    """Refuse what is no cron expression of five fields, or one of a day that never comes."""
     if isinstance(value, str) and (
         len(value.split()) != 5 or not croniter.croniter.is_valid(value)
     ):
@@ -109,6 +109,11 @@ def _cron(value: Any) -> Any:
             f"{value!r} is no cron expression: minute, hour, day of month, month, day of week, "
             'such as "30 3 * * 1"'
         )
+    try:
+        if isinstance(value, str):
+            croniter.croniter(value).get_next()
+    except croniter.CroniterBadDateError:
+        raise ValueError(f"{value!r} never comes: no month that it names has that day") from None
     return value
 
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tasks.base.settings.database_addresses import EXAMPLE, fault_of
@@ -57,6 +68,29 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=False, hide_input_in_errors=True, allow_inf_nan=False
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_switches(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        found = validate(given)
+        places = _switches_as_numbers(given, found.__dict__)
+        faults = [finding_at(at[:-1], at[-1], _no_number(at)) for at in places]
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return found
+
+
+def _switches_as_numbers(given: Any, found: Any) -> Iterator[tuple[str, ...]]:
+    """Yield where `given` has true or false and pydantic took 1 or 0 for it."""
+    if isinstance(given, dict) and isinstance(found, dict):
+        for key in given.keys() & found.keys():
+            if isinstance(given[key], bool) and type(found[key]) in (int, float):
+                yield (key,)
+            yield from ((key, *at) for at in _switches_as_numbers(given[key], found[key]))
+
+
+def _no_number(at: tuple[str, ...]) -> str:
+    return f"`{at[-1]}` takes a number; got true or false"
 
 
 def finding_at(location: tuple[str, ...], key: str | int, text: str) -> InitErrorDetails:

@@ -50,6 +50,11 @@ class Document:
         return 1
 
 
+_QUOTE = (
+    "Put a text that holds one of : # { } [ ] , & * ? | > % @ ` in quotes; close what is opened."
+)
+
+
 def read_yaml(path: Path, example: str = "keepfit init") -> Document:
     """Read one YAML 1.2 document of plain values; raises ConfigError when it is anything else."""
     # Anchors, aliases and tags are refused: none is needed, and each can hide something.
@@ -89,12 +94,12 @@ def parse_yaml(text: str, path: Path) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError(
-            f"{path}, line {line}: not valid YAML: {error.problem or error.context}."
+            f"{path}, line {line}: not valid YAML: {error.problem or error.context}.", _QUOTE
         ) from None
     except (yaml_error.YAMLError, ValueError, RecursionError) as error:
         line = text.count("\n", 0, getattr(error, "position", None) or 0) + 1
         raise ConfigError(
-            f"{path}, line {line}: not valid YAML: {str(error).splitlines()[0]}."
+            f"{path}, line {line}: not valid YAML: {str(error).splitlines()[0]}.", _QUOTE
         ) from None
     know_names(part for location in lines for part in location)
     know_names(_words(values))
@@ -130,10 +135,15 @@ def _plain_events(get_event: Callable[[], Any], path: Path) -> Callable[[], Any]
                 "Remove the tag, or put the value in quotes.",
             )
         if "\0" in str(getattr(event, "value", "")):
-            raise ConfigError(f"{path}, line {line}: a NUL character; no name or path holds one.")
+            raise ConfigError(
+                f"{path}, line {line}: a NUL character; no name or path holds one.", "Remove it."
+            )
         depth += name.endswith("StartEvent") - name.endswith("EndEvent")
         if depth > MAX_DEPTH:
-            raise ConfigError(f"{path}, line {line}: nested deeper than {MAX_DEPTH} levels.")
+            raise ConfigError(
+                f"{path}, line {line}: nested deeper than {MAX_DEPTH} levels.",
+                "Nothing in a file needs that: see `keepfit config schema`.",
+            )
         return event
 
     return checked
@@ -155,7 +165,10 @@ def _plain(
         return constructor.construct_object(node)
     except ValueError:
         line = lines[location]
-        raise ConfigError(f"{path}, line {line}: no number or date that can be used.") from None
+        raise ConfigError(
+            f"{path}, line {line}: no number or date that can be used.",
+            "Put it in quotes if it is a text.",
+        ) from None
 
 
 def _mapping(
@@ -165,7 +178,7 @@ def _mapping(
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if type(key_node).__name__ != "ScalarNode":
-            raise ConfigError(f"{path}, line {line}: a key must be plain text.")
+            raise ConfigError(f"{path}, line {line}: a key must be plain text.", _QUOTE)
         key = str(key_node.value)
         if key in values:
             first = lines[(*location, key)]
