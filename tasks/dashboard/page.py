@@ -152,10 +152,12 @@ def _write_own(
     except (OSError, ValueError):
         before = {}
     written = {}
+    stack = running_stack(pipelines[0].state)
+    linked = (stack.prefect, stack.mlflow) if stack else ()
     for pipeline, health in zip(pipelines, healths, strict=True):
         content = health.model_dump_json(exclude={"age_days", "stores"})
         name = pipeline.config.name
-        written[name] = digest_of_bytes(f"{_version()} {content}".encode())
+        written[name] = digest_of_bytes(f"{_version()} {linked} {content}".encode())
         target = folder / f"pipeline-{name}.html"
         if before.get(name) != written[name] or not target.exists():
             write_whole(target, _html([pipeline], [health], target, moment, own=True))

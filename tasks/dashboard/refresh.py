@@ -22,8 +22,8 @@ def page_of(state: Path) -> Path:
 def refresh(pipeline: Pipeline) -> str:
     """Write the page of every pipeline in the state folder; a failure never fails the run."""
     target = page_of(pipeline.state)
-    pipelines = known_pipelines(pipeline.state) or (pipeline,)
     try:
+        pipelines = known_pipelines(pipeline.state) or (pipeline,)
         with locked(target.parent / "page.lock"):
             write_dashboard(pipelines, target, sizes=sizes(pipeline.state))
     except Exception as error:  # noqa: BLE001 - the page shows the run, it is not the run

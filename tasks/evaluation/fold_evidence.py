@@ -15,7 +15,7 @@ from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.numbers import metric_words, number
 from tasks.base.training_records import CandidateResult, Rounds
 from tasks.evaluation.findings import FoldEvidence, Suspicion
-from tasks.models.validation.round_choice import LEAST_PARTS, noise, shared_rows
+from tasks.models.fold_noise import LEAST_PARTS, noise, shared_rows
 
 
 def fold_evidence(

@@ -47,10 +47,23 @@ def admit(
     if not decision.retrain:
         record_skip(pipeline, cause, decision, now)
         return decision
-    last = LastTraining.of(earlier)
-    kind = choose_kind(
-        pipeline.config.policy, cause.kind, refit=refit, last=last, windows=flags, by=decision.by
-    )
+    return with_kind(pipeline, decision, cause.kind, earlier, flags, refit=refit)
+
+
+def with_kind(
+    pipeline: Pipeline,
+    decision: PolicyDecision,
+    cause: CauseKind,
+    earlier: Sequence[Decision],
+    flags: Sequence[WindowFlag],
+    *,
+    refit: bool = False,
+) -> PolicyDecision:
+    """Return `decision` with the kind of the training, where there is one."""
+    if not decision.retrain:
+        return decision
+    last, policy = LastTraining.of(earlier), pipeline.config.policy
+    kind = choose_kind(policy, cause, refit=refit, last=last, windows=flags, by=decision.by)
     return decision.model_copy(update={"training": kind.kind, "training_reason": kind.reason})
 
 

@@ -209,7 +209,7 @@ def _without(flag: WindowFlag, gain: Gain) -> WindowFlag:
     It knew a window of which it was fitted on more than half. Of a change that began later the
     measurement is no evidence: the refreshed model had not seen it either.
     """
-    if gain.boundary is None or _is_newer(flag, as_utc(gain.boundary)):
+    if gain.boundary is None or is_newer(flag, as_utc(gain.boundary)):
         return flag
     return flag.model_copy(update={"drifted": False, "worse": False})
 
@@ -294,7 +294,7 @@ def _covered(
         return None
     needed, of = config.persistent
     last = _last(config, windows)
-    newer = [w for w in last if _is_newer(w, as_utc(until))]
+    newer = [w for w in last if is_newer(w, as_utc(until))]
     found = _count(config, newer)
     if found.counted >= needed:
         return None
@@ -305,7 +305,8 @@ def _covered(
     return _held(wanted, "persistence", text)
 
 
-def _is_newer(flag: WindowFlag, until: datetime) -> bool:
+def is_newer(flag: WindowFlag, until: datetime) -> bool:
+    """Return whether most of a window's time is after `until`."""
     if flag.window is None:
         return True
     start, end = as_utc(flag.window.start), as_utc(flag.window.end)

@@ -10,6 +10,7 @@ from tasks.base.monitoring_records import CauseKind, Decision, WindowFlag
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.base.training_records import TrainingKind
 from tasks.base.utc_times import as_utc
+from tasks.policy.retraining import is_newer
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,8 @@ def choose_kind(
     if last is not None and last.kind == "refit":
         if not last.promoted and "gain" not in by:
             return Chosen("search", "the last refit was refused")
-        if any(_worse_since(flag, last.seen_until) for flag in windows):
+        until = last.seen_until
+        worse = [flag for flag in windows if flag.enough and flag.worse]
+        if any(until is None or is_newer(flag, as_utc(until)) for flag in worse):
             return Chosen("search", "performance is out of its range since the last refit")
     return Chosen("refit", "an alarm leads to a refit first")
-
-
-def _worse_since(flag: WindowFlag, until: datetime | None) -> bool:
-    """Return whether a window, most of whose rows are newer than `until`, did worse."""
-    if not (flag.enough and flag.worse):
-        return False
-    if flag.window is None or until is None:
-        return True
-    start, end = as_utc(flag.window.start), as_utc(flag.window.end)
-    return start + (end - start) / 2 >= as_utc(until)

@@ -41,7 +41,7 @@ from tasks.models.execution.child_calls import answer_call
 from tasks.models.persistence.skops_io import skops_io
 from tasks.models.run_context import FitRun
 from tasks.models.splitters import Fold, Positions, make_folds
-from tasks.models.validation.baselines import fit_baseline
+from tasks.models.validation.baselines import validate_baseline
 from tasks.models.validation.candidate_fit import fit_candidate, try_params
 from tasks.models.validation.encoded_matrices import encode
 
@@ -251,7 +251,7 @@ def prepare(run: FitRun, report_progress: Callable[[str], None]) -> None:
     np.savez(run.at("folds.npz"), **kept)
     run.at("notes.json").write_text(json.dumps(notes))
     if not run.whole or not run.names:
-        fit_baseline(run, report_progress)
+        validate_baseline(run, report_progress)
 
 
 def _folds(

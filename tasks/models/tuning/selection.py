@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
 
 from tasks.base.runtime.files import write_whole
-from tasks.base.runtime.libraries import scipy
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.settings.search_spaces import Value
 from tasks.base.text.numbers import number
 from tasks.base.training_records import Trial
+from tasks.models.fold_noise import CONFIDENCE, LEAST_PARTS, noise, shared_rows
 from tasks.models.run_context import FitRun
 from tasks.models.tuning.pruner import best_trial
-
-CONFIDENCE = 0.95
-"""Of one side: that the gain is above nothing."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +71,6 @@ class Gain:
 def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Gain | None:
     """Return the gain paired over the folds that both have; None with fewer than three.
 
-    Folds share training rows, so that their differences are not independent: the variance of the
-    mean is taken as ``s² (1/k + v)`` for k folds, where v is the rows that validate for one that is
-    fitted on: 1/(k - 1), or 2/(3 k - 1) forward in time, where half of the rows come before.
-    Source: Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52.
-
     >>> made = [Trial(number=n, state="complete", scores=s) for n, s in
     ...         enumerate([(0.70, 0.72, 0.71), (0.74, 0.77, 0.75)])]
     >>> gain = gain_of(made[1], made[0], ordered=False, greater=True)
@@ -92,14 +83,10 @@ def gain_of(trial: Trial, untuned: Trial, *, ordered: bool, greater: bool) -> Ga
         for a, b in zip(trial.scores, untuned.scores, strict=False)
         if a is not None and b is not None
     ]
-    if len(pairs) < 3:
+    if len(pairs) < LEAST_PARTS:
         return None
-    mean, spread = float(np.mean(pairs)), float(np.std(pairs, ddof=1))
-    folds = len(untuned.scores)
-    shared = 2 / (3 * folds - 1) if ordered else 1 / (folds - 1)
-    width = spread * sqrt(1 / len(pairs) + shared)
-    quantile = float(scipy.special.stdtrit(len(pairs) - 1, CONFIDENCE))
-    return Gain(mean, mean - quantile * width, len(pairs))
+    mean, shared = float(np.mean(pairs)), shared_rows(len(untuned.scores), ordered=ordered)
+    return Gain(mean, mean - noise(np.array(pairs), shared), len(pairs))
 
 
 def choose(trials: Sequence[Trial], run: FitRun, most_trials: int) -> Choice:

@@ -25,8 +25,8 @@ from tasks.models.validation.encoded_matrices import read_folds, read_rows
 _MOST_ITEMS = 10_000_000
 
 
-def fit_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
-    """Fit the trivial baseline: the classes' shares, the mean, or the median for ``mae``."""
+def validate_baseline(run: FitRun, report_progress: Callable[[str], None]) -> None:
+    """Validate and fit the trivial baseline: class shares, the mean or the median."""
     # Of a ranking it is the popularity of the items; where the file names no `item`, every row has
     # the same prediction, which scores as a ranking by chance does.
     report_progress("fit")

@@ -23,6 +23,7 @@ from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import score
 from tasks.models.estimators.candidates import Candidate
 from tasks.models.estimators.fit_context import Course, FitContext, FitResult, Watched
+from tasks.models.fold_noise import shared_rows
 from tasks.models.out_of_fold import FILE, Collector, OutOfFold
 from tasks.models.persistence.artifacts import trial_folder
 from tasks.models.persistence.prediction import in_order, outputs_of_matrix
@@ -30,7 +31,7 @@ from tasks.models.run_context import FitRun
 from tasks.models.splitters import Fold
 from tasks.models.tuning.sampler import spaces_for
 from tasks.models.validation.encoded_matrices import Rows, matrix, read_folds
-from tasks.models.validation.round_choice import choose_rounds, even, shared_rows, usual_better
+from tasks.models.validation.round_choice import choose_rounds, even, usual_better
 
 Curves = dict[str, tuple[float, ...]]
 """Name to its value at each iteration."""

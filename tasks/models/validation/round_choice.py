@@ -5,26 +5,19 @@ longer falls may stop after a handful of rounds. So the rounds are chosen on the
 together, and the usual number of rounds is always among the choices: fewer are taken only where
 they are better beyond the folds' noise.
 
-Sources: Breiman, Friedman, Olshen and Stone (1984), Classification and Regression Trees, section
-3.4.3: the one-standard-error rule, here towards the usual rounds. Nadeau and Bengio (2003),
-Inference for the generalization error, Machine Learning 52: folds share training rows, so that the
-variance of their mean is larger than that of independent parts.
+Source: Breiman, Friedman, Olshen and Stone (1984), Classification and Regression Trees, section
+3.4.3: the one-standard-error rule, here towards the usual rounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
 
 import numpy as np
 
 from tasks.base.arrays import Floats
-from tasks.base.runtime.libraries import scipy
 from tasks.base.training_records import Rounds
-
-CONFIDENCE = 0.95
-LEAST_PARTS = 3
-"""Of fewer parts noise is not known."""
+from tasks.models.fold_noise import LEAST_PARTS, standard_error
 
 
 def choose_rounds(
@@ -63,31 +56,6 @@ def even(losses: Sequence[Sequence[float]]) -> Floats:
     """Return curves of one length, the shorter ones going on with their last value."""
     length = max(map(len, losses))
     return np.array([[*part, *[part[-1]] * (length - len(part))] for part in losses])
-
-
-def standard_error(differences: Floats, shared: float) -> float:
-    """Return the standard error of the mean over parts whose training rows overlap."""
-    parts = len(differences)
-    return float(np.std(differences, ddof=1)) * sqrt(1 / parts + shared)
-
-
-def noise(differences: Floats, shared: float) -> float:
-    """Return the limit that the mean over parts exceeds by chance in 5 % of cases, one-sided."""
-    quantile = float(scipy.special.stdtrit(len(differences) - 1, CONFIDENCE))
-    return quantile * standard_error(differences, shared)
-
-
-def shared_rows(folds: int, *, ordered: bool) -> float:
-    """Return the rows that validate for one that is fitted on.
-
-    Forward in time half of the rows come before the first fold.
-
-    >>> shared_rows(5, ordered=False), round(shared_rows(5, ordered=True), 3)
-    (0.25, 0.143)
-    """
-    if folds < 2:
-        return 0.0
-    return 2 / (3 * folds - 1) if ordered else 1 / (folds - 1)
 
 
 def usual_better(

@@ -33,10 +33,9 @@ from tasks.contracts.snapshot_check import describe
 from tasks.monitoring.incidents.run_outcomes import request_training
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.monitoring_run import page_folder
-from tasks.policy.admission import answer, answer_alarm
+from tasks.policy.admission import answer, answer_alarm, with_kind
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
-from tasks.policy.training_kind import LastTraining, choose_kind
 from tasks.policy.triggers import Trigger, Watched, newest_of, untold, watched
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.tracking.monitoring_runs import experiment_name, record_window
@@ -169,10 +168,12 @@ def conclude_pass(
     fresh = untold(known.triggers(policy), earlier, champion)
     if newest.stopped or (fresh and not decision.retrain):
         calls = newest_of(fresh)
-        decision = answer_alarm(
-            pipeline, known.flags(), calls, earlier, champion, now, handled=False
-        )
+        flags = known.flags()
+        decision = answer_alarm(pipeline, flags, calls, earlier, champion, now, handled=False)
+        decision = with_kind(pipeline, decision, "alarm", earlier, flags)
     outcome = _of_pass(watch, seen, decision, alarmed=bool(fresh))
+    if not newest.stopped:
+        outcome = outcome.model_copy(update={"next_command": _next(pipeline, decision)})
     if not (fresh or newest.alarm or decision.retrain):
         return outcome
     calling = fresh or known.triggers(policy)
@@ -368,13 +369,7 @@ def _policy(
     )  # fmt: skip
     flags = watched([known_now, *earlier], look.champion).flags()
     found_now = answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
-    if not found_now.retrain:
-        return found_now
-    last, by = LastTraining.of(earlier), found_now.by
-    kind = choose_kind(
-        pipeline.config.policy, "alarm", refit=False, last=last, windows=flags, by=by
-    )
-    return found_now.model_copy(update={"training": kind.kind, "training_reason": kind.reason})
+    return with_kind(pipeline, found_now, "alarm", earlier, flags)
 
 
 def _monitored(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.base.monitoring_records import Decision
+from tasks.base.servers.stack_file import RunningStack
+from tasks.dashboard import page as dashboard_page
 from tasks.dashboard.page import MOST_TOGETHER, write_dashboard
 from tasks.dashboard.page_environment import page_script, script_source
 from tasks.ledger.ledger import ledger_of
@@ -156,7 +158,7 @@ def test_many_decisions_are_cut_to_the_newest_and_the_rest_is_told_of(tmp_path: 
 
 
 def test_of_many_pipelines_each_has_a_page_that_is_written_when_it_has_changed(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"p{place:02}" for place in range(MOST_TOGETHER + 1)]
     few = [d for d in flights() if d.kind != "scored"][:9]
@@ -183,6 +185,13 @@ def test_of_many_pipelines_each_has_a_page_that_is_written_when_it_has_changed(
     assert written(decisions) == set()
     more = few[-1].model_copy(update={"pipeline": "p07", "id": "new", "kind": "failed", "at": NOW})
     assert written([*decisions, more]) == {"pipeline-p07.html"}
+
+    at = "http://127.0.0.1:4200"
+    moved = RunningStack(
+        pid=1, prefect_api=f"{at}/api", prefect=at, mlflow=at, page=at, started=NOW
+    )
+    monkeypatch.setattr(dashboard_page, "running_stack", lambda _: moved)
+    assert len(written([*decisions, more])) == len(names)
 
 
 def test_a_secret_that_reached_the_ledger_does_not_reach_the_page(tmp_path: Path) -> None:

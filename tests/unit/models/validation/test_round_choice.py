@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tasks.base.training_records import Kind, Rounds
 from tasks.models.execution import worker_pool
 from tasks.models.fitting import fit_candidates
-from tasks.models.validation.round_choice import choose_rounds, shared_rows, usual_better
+from tasks.models.fold_noise import shared_rows
+from tasks.models.validation.round_choice import choose_rounds, usual_better
 from tests.unit.models.factories import snapshot, training
 
 FALLS = [1 / (1 + n) for n in range(40)]

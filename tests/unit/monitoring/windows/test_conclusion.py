@@ -55,3 +55,25 @@ def test_no_alarm_tells_of_a_version_that_was_replaced_during_the_pass(
     if not alarms:
         assert outcome.decision.withheld == "superseded"
         assert "v2 replaced v1" in outcome.decision.sentence
+
+
+def test_a_training_called_for_by_an_earlier_window_is_named_with_its_kind(tmp_path: Path) -> None:
+    plan = pipeline(tmp_path)
+    for number in range(4):
+        moved = (drifted("distance"),) if number < 2 else ()
+        record = monitored(number, *moved, alarm=bool(moved)).model_copy(update={"version": "1"})
+        ledger_of(plan).record(record)
+    champion = ModelVersion(name="flights", version="1", run_id="run")
+    looks = tuple(Look(champion=champion, window=week(n), cause=CAUSE) for n in range(4))
+    quiet = MonitoringOutcome(
+        pipeline="flights", version="1", window=week(3), rows=900, alarm=False, correlation="c",
+        decision=PolicyDecision(retrain=False, withheld="not asked"),
+        next_command="keepfit status",
+    )  # fmt: skip
+    registry: Any = Registry("1")
+
+    outcome = conclude_pass(opened(plan, store=registry), Watch(looks=looks), (quiet,), NOW)
+
+    assert outcome.decision.retrain
+    assert outcome.decision.training == "refit"
+    assert outcome.next_command.startswith("keepfit run --refit")
