@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ def suspicions(
     # rows as the target does (regression: Spearman's correlation above 0.999). A moment is when it
     # mostly lies after the row's own time: it was written once the event was over. So is one that
     # is empty, or 0, in all rows without a label, and not in as many labelled rows next to them.
-    sample = _sampled(table, len(features))
+    judged_by = [target, *([time_column] if time_column else [])]
+    sample = _sampled(table, [*features, *judged_by], len(features))
     schema = Schema(target=target, task=judged.task, features={}, classes=judged.classes)
     y, keep = labels_of(sample[target], schema)
     if len(y) < 20:
@@ -60,13 +61,13 @@ def suspicions(
     return found
 
 
-def _sampled(table: Any, features: int) -> Any:
+def _sampled(table: Any, names: Sequence[str], features: int) -> Any:
     most = max(1000, min(SAMPLE_ROWS, SAMPLE_CELLS // max(features, 1)))
     if table.num_rows <= most:
         return table
     rows = np.random.default_rng(_SEED).choice(table.num_rows, most, replace=False)
     chosen, columns = pa.array(np.sort(rows)), {}
-    for name in table.column_names:
+    for name in dict.fromkeys(names):
         # One at a time: of a table larger than memory they would push each other out.
         prefetch(table.select([name]))
         columns[name] = table[name].take(chosen)
