@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
-from tasks.base.settings.section import DatabaseUrl, FilesPath, Section
+from tasks.base.settings.section import DatabaseUrl, FilesPath, Section, contradiction_at
 
 DemoName = Literal[
     "flights", "digits", "diabetes", "breast_cancer", "credit", "parkinsons", "movielens"
@@ -44,6 +44,13 @@ class FilesSource(Section):
         return narrowed
 
 
+def _delimiter(value: str) -> str:
+    """Refuse what the parser takes for no delimiter."""
+    if not value.isascii() or value in '"\r\n\0':
+        raise ValueError("a delimiter is an ASCII character, and no quote or line end")
+    return value
+
+
 class CsvSource(FilesSource):
     """CSV files; absent settings are detected and reported."""
 
@@ -52,7 +59,7 @@ class CsvSource(FilesSource):
         description="file or glob, relative to the pipeline file; or s3://, gs://, abfs://"
     )
     encoding: str | None = Field(None, description="e.g. utf-8, latin-1; absent: detected")
-    delimiter: str | None = Field(
+    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = Field(
         None, min_length=1, max_length=1, description="one character; absent: detected"
     )
     skip_rows: int | None = Field(
@@ -65,6 +72,15 @@ class CsvSource(FilesSource):
     null_values: tuple[str, ...] | None = Field(None, description="texts that mean: no value")
     date_formats: dict[str, str] = Field({}, description="column to strptime format")
     max_bytes: int = Field(20_000_000_000, gt=0, description="larger files are refused")
+
+    @model_validator(mode="after")
+    def _two_signs(self) -> CsvSource:
+        if self.thousands is not None and self.thousands == self.decimal:
+            raise contradiction_at(
+                "thousands",
+                f"`decimal` and `thousands` are both {self.decimal!r}; write two different signs",
+            )
+        return self
 
 
 class ParquetSource(FilesSource):
@@ -91,14 +107,32 @@ class SqlSource(Section):
         return self
 
 
+def _two(value: Any) -> Any:
+    if value is not None and not (isinstance(value, list | tuple) and len(value) == 2):
+        raise ValueError("write the first and the last month, such as [1, 6]")
+    return value
+
+
+def _months(value: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= value[0] <= value[1] <= 12:
+        raise ValueError("months are 1 to 12, the earlier first")
+    return value
+
+
 class DemoSource(Section):
     """Real data that ships in a package."""
 
     kind: Literal["demo"]
     name: DemoName
-    months: tuple[int, int] | None = Field(
-        None, description="flights only: first and last month, both included"
+    months: Annotated[tuple[int, int], BeforeValidator(_two), AfterValidator(_months)] | None = (
+        Field(None, description="flights only: first and last month, both included")
     )
+
+    @model_validator(mode="after")
+    def _of_flights(self) -> DemoSource:
+        if self.months is not None and self.name != "flights":
+            raise contradiction_at("months", f"`months` is for flights only, not {self.name}")
+        return self
 
 
 Source = Annotated[CsvSource | ParquetSource | SqlSource | DemoSource, Field(discriminator="kind")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tasks.base.errors import DataError, SourceError
+from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pa, pc
 from tasks.base.source_notes import AmountsRead, ReadingNote, SeveralUnits
 from tasks.base.text.phrases import listed
@@ -57,8 +57,6 @@ class Typing:
 
     def columns(self, columns: dict[str, Any]) -> Any:
         """Return a table of typed `columns`, which is emptied on the way to bound the memory."""
-        if not self._allowed:
-            raise SourceError("source.decimal and source.thousands must be two different signs.")
         if not self._settled:
             self.settle_decimal(columns)
         typed: dict[str, Any] = {}

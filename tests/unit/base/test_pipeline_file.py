@@ -11,6 +11,8 @@ from tasks.base.pipeline_file import confined, load_pipeline, require_columns, r
 from tasks.base.text.redaction import redact
 
 GOOD = "name: churn\ntarget: y\nsource: {kind: csv, path: rows.csv}\n"
+CSV = "name: a\ntarget: y\nsource:\n  kind: csv\n  path: a.csv\n"
+DEMO = "name: a\ntarget: y\nsource: {kind: demo, name: "
 
 
 def write(folder: Path, text: str) -> Path:
@@ -80,6 +82,12 @@ def test_the_state_folder_can_come_from_the_environment(tmp_path: Path) -> None:
         (GOOD + "training: {budget: 120}\n", 4, ["a number above 0 and a unit", "120s"]),
         (GOOD + "training: {budget: -2h}\n", 4, ["`training.budget`", "'-2h'"]),
         (GOOD + "time_column: t\nmonitoring: {window: 0.0000001s}\n", 5, ["a number above 0"]),
+        (CSV + "  decimal: ','\n  thousands: ','\n", 7, ["two different signs"]),
+        (CSV + "  delimiter: é\n", 6, ["ASCII"]),
+        (CSV + "  delimiter: '\"'\n", 6, ["no quote"]),
+        (DEMO + "flights, months: [5, 2]}\n", 3, ["1 to 12", "got [5, 2]"]),
+        (DEMO + "flights, months: [5]}\n", 3, ["the first and the last month"]),
+        (DEMO + "digits, months: [1, 2]}\n", 3, ["for flights only"]),
         (GOOD + "policy:\n  min_gain: true\n", 5, ["`min_gain` takes a number"]),
         (GOOD + "training: {cv: false}\n", 4, ["`cv` takes a number"]),
         (GOOD + "objective:\n  cost:\n    a: {b: true}\n", 6, ["`b` takes a number"]),

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.base.errors import DataError, SourceError
+from tasks.base.errors import DataError
 from tasks.data.typing.inference import Typing
 from tasks.data.typing.text_rules import TextRules
 from tests.unit.data.tables_made import csv_read
@@ -238,11 +238,6 @@ def test_expected_kinds_decide_how_text_is_read(tmp_path: Path) -> None:
     assert table["bad"].to_pylist() == ["1", "x"]
     assert pa.types.is_timestamp(table["day"].type)
     assert table["id"].to_pylist() == ["7", "8"]
-
-
-def test_contradicting_signs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="two different signs"):
-        cells(tmp_path, ["1"], decimal=",", thousands=",")
 
 
 def test_a_column_without_any_value_is_null(tmp_path: Path) -> None:
