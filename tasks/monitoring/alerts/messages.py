@@ -363,8 +363,8 @@ def _reaped(decision: Decision, related: Sequence[Decision], file: str) -> _Draf
     flow = cleaned(decision.evidence.get("flow") or "a flow", 30)
     again = bool(decision.evidence.get("again"))
     draft = _Draft(f"{flow} had died, {'started again' if again else 'ended'}", "warning")
-    since = cleaned(decision.evidence.get("since") or "", 40)
-    began = f" It had run since {since}." if since else ""
+    since = _clock(decision.evidence.get("since"))
+    began = f" It had run since {since} UTC." if since else ""
     draft.add("What", f"the process of this run was gone; the run is marked as crashed.{began}")
     draft.add(
         "Next",

@@ -273,11 +273,12 @@ def test_a_failed_run_is_told_with_its_next_step(state: str, words: str) -> None
 
 
 def test_a_dead_run_says_whether_it_was_started_again() -> None:
-    again = told(decision("reaped", {"flow": "scoring", "since": "2026-01-01", "again": True}))
+    since = "2026-01-01T18:51:01.285225+00:00"
+    again = told(decision("reaped", {"flow": "scoring", "since": since, "again": True}))
     ended = told(decision("reaped", {"flow": "scoring", "again": False}))
 
     assert again.title == "flights: scoring had died, started again"
-    assert "since 2026-01-01" in again.text
+    assert "since 2026-01-01 18:51 UTC." in again.text
     assert "`keepfit score`" in ended.text
 
 
