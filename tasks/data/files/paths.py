@@ -24,6 +24,10 @@ _UNFINISHED = (
 )  # fmt: skip
 
 
+class AbsentError(SourceError):
+    """A path names no file."""
+
+
 def files_of(
     source: CsvSource | ParquetSource, base: Path, endings: tuple[str, ...]
 ) -> tuple[Path, ...]:
@@ -60,7 +64,10 @@ def is_named(file: Path, path: str, base: Path) -> bool:
 
 
 def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
-    """Return the format of the files that `path` names; Parquet where there are both kinds."""
+    """Return the format of the files that `path` names; Parquet where there are both kinds.
+
+    None where it names no file. Raises SourceError where its files cannot be found out.
+    """
     if is_object(str(path)):
         endings = (*CSV_ENDINGS, *PARQUET_ENDINGS)
         names = object_names(str(path), endings=endings, unfinished=_unfinished)
@@ -71,7 +78,7 @@ def storage_kind(path: str | Path) -> Literal["csv", "parquet"] | None:
         return "csv" if plain else "parquet"
     try:
         found = resolve(str(path), Path())
-    except SourceError:
+    except AbsentError:
         return None
     return "parquet" if any(p.suffix.lower() in PARQUET_ENDINGS for p in found) else "csv"
 
@@ -108,9 +115,9 @@ def _files(path: str, full: Path, base: Path, endings: tuple[str, ...]) -> tuple
         _require_files(path, (p for p in matching if p.suffix.lower() in endings))
         found = tuple(sorted(filter(Path.is_file, matching)))
         if not found:
-            raise SourceError(f"no file matches source.path {path!r}.", _hint(full))
+            raise AbsentError(f"no file matches source.path {path!r}.", _hint(full))
         return found
-    raise SourceError(f"source.path: no such file: {path}.", _hint(full))
+    raise AbsentError(f"source.path: no such file: {path}.", _hint(full))
 
 
 def _unfinished(name: str) -> bool:

@@ -81,6 +81,9 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(
 
     with pytest.raises(SourceError, match="b: cannot be read"):
         resolve(path, tmp_path, endings=(".csv",))
+    if path != ".":
+        with pytest.raises(SourceError, match="b: cannot be read"):
+            storage_kind(tmp_path / path)
 
 
 def test_a_pattern_is_read_from_its_own_signs_on(tmp_path: Path) -> None:
