@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from tasks.base.errors import ContractError
 from tasks.base.monitoring_records import Decision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.phrases import KINDS, minute, plural
@@ -57,7 +56,7 @@ def line_of(decision: Decision) -> str:
     ... ))
     'flights: promoted: lightgbm beats v1.'
     """
-    if decision.kind in _SILENT or _is_of_a_stop(decision):
+    if decision.kind in _SILENT or evidence.repeats_stop(decision):
         return ""
     word = KINDS[decision.kind][0]
     if decision.kind == "scored":
@@ -70,12 +69,6 @@ def line_of(decision: Decision) -> str:
     where = f" {decision.window}" if decision.window is not None else ""
     line = f"{decision.pipeline}: {word}{where}: {cleaned(first, _LONGEST)}"
     return f"{line} {_asked(decision)}".rstrip()
-
-
-def _is_of_a_stop(decision: Decision) -> bool:
-    """Return whether a run failed because of its rows, which is a decision of its own."""
-    error = decision.text("error")
-    return decision.kind == "failed" and error == ContractError.__name__
 
 
 def _scored(decision: Decision) -> str:

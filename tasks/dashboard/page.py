@@ -261,6 +261,7 @@ def _timeline(pipelines: Sequence[Pipeline], folder: Path) -> Timeline:
             for decision in ledger.decisions(
                 [pipeline.config.name for pipeline in of], kinds=kinds, most=most + 1
             )
+            if not evidence.repeats_stop(decision)
         ]
         # Of the same moment, the first pipeline first.
         of_sort.sort(key=lambda item: item[0])

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from math import isfinite
 
+from tasks.base.errors import ContractError
 from tasks.base.monitoring_records import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline
 from tasks.ledger.ledger import Ledger, each_ledger, ledger_of
@@ -71,6 +72,11 @@ def flow_of(decision: Decision) -> str | None:
         flows = _ENDS.values()
         return named if named in flows else "monitoring" if decision.window else "scoring"
     return _ENDS.get(decision.kind)
+
+
+def repeats_stop(decision: Decision) -> bool:
+    """Return whether a run failed because of its rows, which is a decision of its own."""
+    return decision.kind == "failed" and decision.text("error") == ContractError.__name__
 
 
 def broken_rules(decision: Decision) -> tuple[str, ...]:

@@ -202,7 +202,11 @@ def _health_of(
         weighed=weighed,
         next_runs=next_runs(pipeline.config.schedules, now),
         timezone=pipeline.config.schedules.timezone,
-        latest=ledger.decisions(name, kinds=kinds, most=6),
+        latest=tuple(
+            d
+            for d in ledger.decisions(name, kinds=kinds, most=_MOST_READ)
+            if not evidence.repeats_stop(d)
+        )[:6],
         waiting=sum(kept.aside.rows for kept in aside),
         waiting_rules=tuple(dict.fromkeys(name for kept in aside for name in kept.aside.names)),
         waiting_command=_score_waiting(pipeline, aside[0].aside) if aside else "",

@@ -218,6 +218,18 @@ def test_the_first_champion_is_on_no_probation(tmp_path: Path) -> None:
     assert health(tmp_path, until(flights(), "monitored")).health == "healthy"
 
 
+def test_a_run_that_failed_for_its_rows_is_not_shown_beside_its_stop(tmp_path: Path) -> None:
+    decisions = flights()
+    stop = decisions[-1].model_copy(update={"id": "s", "kind": "stopped", "sentence": "It broke."})
+    for error, shown in (("ContractError", False), ("OSError", True)):
+        failed = stop.model_copy(
+            update={"id": "f", "kind": "failed", "evidence": {"flow": "scoring", "error": error}}
+        )
+        found = health(tmp_path, (*decisions, stop, failed))
+        assert ("f" in {d.id for d in found.latest}) is shown
+        assert "s" in {d.id for d in found.latest}
+
+
 def test_a_schedule_that_was_missed_twice_is_stale(tmp_path: Path) -> None:
     decisions = flights()
     found = health(tmp_path, decisions, now=decisions[-1].at + timedelta(days=3))
