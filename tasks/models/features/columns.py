@@ -29,6 +29,8 @@ class Output(NamedTuple):
 
 def features_of(frame: pd.DataFrame, features: list[str]) -> pd.DataFrame:
     """Return the columns `features` of `frame`, in their order; DataError if one is absent."""
+    if not isinstance(frame, pd.DataFrame) and hasattr(frame, "to_pandas"):  # Polars or Arrow
+        frame = frame.to_pandas()
     if not isinstance(frame, pd.DataFrame):
         raise DataError(
             f"features come as a DataFrame with named columns; got {type(frame).__name__}."

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.base.errors import DataError
 from tasks.data.typing.distinct_values import texts_of
-from tasks.models.features.columns import CategoryCodes, Numbers, Output, numbers_of
+from tasks.models.features.columns import CategoryCodes, Numbers, Output, features_of, numbers_of
 
 
 def test_infinities_and_numbers_beyond_float32_are_missing() -> None:
@@ -81,3 +84,15 @@ def test_codes_depend_on_counts_and_not_on_the_order_of_rows(levels: list[str | 
     forward = CategoryCodes(max_levels=3).fit(there)
     assert forward.levels_ == CategoryCodes(max_levels=3).fit(back).levels_
     assert (forward.transform(there)[::-1] == forward.transform(back)).all()
+
+
+def test_features_of_another_kind_of_frame_are_those_of_the_same_rows() -> None:
+    frame = pd.DataFrame({"a": [1.0, None], "b": ["x", "y"], "c": [0, 1]})
+
+    found = features_of(
+        pa.Table.from_pandas(frame), ["b", "a"]
+    )  # Polars' frames have `to_pandas` too
+
+    assert found.equals(features_of(frame, ["b", "a"]))
+    with pytest.raises(DataError, match="ndarray"):
+        features_of(frame.to_numpy(), ["a"])  # type: ignore[arg-type]
