@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import socket
 import sqlite3
@@ -13,7 +12,7 @@ import sys
 import tarfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +32,8 @@ policy: {probation: 0}
 alerts: ["${CAMPAIGN_ALERT}"]
 """
 _ROWS, _MORE = 300, 60
+_OF_ONE_RUN = {"seconds", "fit_seconds", "fits", "mlflow_run_id", "finished"}
+"""What a command answers otherwise that reuses what it had done before it was killed."""
 LATER = _ROWS + _MORE
 """Rows of which everything in the prepared state was made; there are 60 more."""
 
@@ -246,10 +247,21 @@ def _both(*checks: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
 
 
 def _same_answer(work: Path) -> list[str]:
-    """Return a fault unless the command answered, but for times, what it answers unkilled."""
-    texts = [file.read_text("utf-8") for file in (work / ".out", work.parent / "replay.clean")]
-    after, clean = (re.sub(r'"seconds": [0-9.e-]+', "", text) for text in texts)
-    return [] if after == clean else [f"it answers {after[:300]}, and {clean[:300]} unkilled"]
+    """Return a fault unless the command found what it finds unkilled."""
+    files = (work / ".out", work.parent / "replay.clean")
+    after, clean = (dict(_values(json.loads(file.read_text("utf-8")))) for file in files)
+    other = [f"{name}: {after.get(name)} instead of {clean.get(name)}"
+             for name in {**clean, **after} if after.get(name) != clean.get(name)]  # fmt: skip
+    return [f"it answers otherwise: {'; '.join(other[:5])}"] if other else []
+
+
+def _values(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value of an answer with the path to it, but for what is of one run alone."""
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _values(inner, f"{name}/{key}")
+    elif name.rpartition("/")[2] not in _OF_ONE_RUN:
+        yield name, value
 
 
 def _scored_nothing(work: Path) -> list[str]:
