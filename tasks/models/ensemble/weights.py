@@ -43,7 +43,7 @@ def greedy_weights(loss: Any, parts: Mapping[str, Floats], best: str) -> Weights
         name = min(losses, key=lambda n: losses[n])
         total = total + parts[name]
         counts[name] += 1
-        if losses[name] < lowest - 1e-12:
+        if losses[name] < lowest - 1e-12 * abs(lowest):
             lowest, best_counts = losses[name], dict(counts)
         elif size > 2 * sum(best_counts.values()) + 2:
             break

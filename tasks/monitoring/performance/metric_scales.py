@@ -92,13 +92,15 @@ def scale_of(metric: str, values: Iterable[float]) -> Scale:
     return Scale("plain")
 
 
-def place_on(scale: Scale, value: float) -> float:
+def place_on(scale: Scale, value: float, usual: float) -> float:
     """Return a value's place on a scale, kept from the ends that have none.
 
-    >>> round(place_on(scale_of("accuracy", [0.5]), 1.0), 1)
+    An error is kept from nothing by a share of its `usual` value, whatever its unit is.
+
+    >>> round(place_on(scale_of("accuracy", [0.5]), 1.0, 0.5), 1)
     20.7
     """
     tiny = 1e-9
     if scale.name == "logit":
         return scale.of(min(max(value, tiny), 1 - tiny))
-    return scale.of(max(value, tiny)) if scale.name == "log" else scale.of(value)
+    return scale.of(max(value, tiny * usual)) if scale.name == "log" else scale.of(value)

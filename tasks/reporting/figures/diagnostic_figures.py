@@ -157,11 +157,12 @@ def _plain_ticks(axes: mpl.axes.Axes) -> None:
 
 def draw_slices(slices: Sequence[WeakSlice], sentence: str) -> Drawing | None:
     """Return the mean loss in each weak slice and elsewhere."""
+    slices = [s for s in slices if s.rest > 0]
     if not slices:
         return None
     figure, axes = _rows([plain(s.where, 34) for s in slices])
     places = np.arange(len(slices))
-    times = [s.loss / max(s.rest, 1e-12) for s in slices]
+    times = [s.loss / s.rest for s in slices]
     axes.barh(places, times, color=ORANGE, alpha=0.8, height=0.55)
     axes.axvline(1.0, color=INK, lw=1.2)
     name_axes(axes, "mean loss, in times of that elsewhere")

@@ -244,7 +244,10 @@ def _sentence(case: Case, slices: Sequence[WeakSlice], rows: int) -> str:
         else ""
     )
     score = "" if first.score is None else f" ({case.metric} {number(first.score)} there)"
+    loss = f"{number(first.loss)} against 0"
+    if first.rest > 0:
+        loss = f"{first.loss / first.rest:.1f} times as high as"
     return (
-        f"It is weakest where {first.where}: {first.rows:,} rows ({first.share:.0%}), loss "
-        f"{first.loss / max(first.rest, 1e-12):.1f} times as high as elsewhere{score}.{knows}"
+        f"It is weakest where {first.where}: {first.rows:,} rows ({first.share:.0%}), loss {loss} "
+        f"elsewhere{score}.{knows}"
     )

@@ -185,9 +185,8 @@ def _own_of(parts: Sequence[_Part], usual: Measured, fits: float, metric: str) -
     slopes = np.array([scale.slope(value) for value in true])
 
     def missed(values: Floats, noise: Sequence[float], shared: float) -> RandomEffects:
-        off = np.array(
-            [place_on(scale, v) - place_on(scale, t) for v, t in zip(values, true, strict=True)]
-        )
+        at, came = ([place_on(scale, v, usual.value) for v in many] for many in (values, true))
+        off = np.array(at) - np.array(came)
         return random_effects(
             off,
             (slopes * np.asarray(noise)) ** 2,

@@ -132,7 +132,7 @@ def _stated(both: _Both, own: OwnError, factor: float) -> tuple[MetricValue, flo
     """Return the estimate with an interval for what comes true, and its own error."""
     # The interval averages over the window's expected metric and the reference's own.
     scale, share = own.scale, own.missed.share
-    places = [place_on(scale, value) for value in (both.expected, both.usual)]
+    places = [place_on(scale, value, both.usual) for value in (both.expected, both.usual)]
     slopes = [scale.slope(scale.back(place)) for place in places]
     errors = (both.expected_error, both.usual_error)
     noise = [(slope * error) ** 2 for slope, error in zip(slopes, errors, strict=True)]

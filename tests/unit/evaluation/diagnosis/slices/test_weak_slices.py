@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 
 from tasks.base.training_records import Kind
-from tasks.evaluation.diagnosis.slices.weak_slices import weak_slices
+from tasks.evaluation.diagnosis.slices.weak_slices import _sentence, weak_slices
+from tasks.evaluation.findings import WeakSlice
+from tasks.reporting.figures.diagnostic_figures import draw_slices
 
 KINDS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "categorical", "d": "categorical"}
 
@@ -48,6 +51,17 @@ def test_a_weak_level_and_weak_nulls_are_told() -> None:
     losses[X["d"].isna()] += 3
     first = weak_slices(X, losses, KINDS)[0]
     assert first.where == "d is (null)"
+
+
+def test_a_slice_beside_which_nothing_is_wrong_is_told_without_a_factor() -> None:
+    weak = WeakSlice(
+        where="c is x", rows=250, share=0.25, loss=3.5, rest=0.0, score=None, p_value=0.001
+    )
+    case: Any = SimpleNamespace(blocks=None, model=SimpleNamespace(probability=None))
+    assert "loss 3.500 against 0 elsewhere." in _sentence(case, [weak], 1000)
+    twice = weak.model_copy(update={"rest": 1.75})
+    assert "loss 2.0 times as high as elsewhere." in _sentence(case, [twice], 1000)
+    assert draw_slices((weak,), "") is None
 
 
 def _rows_of(where: str, X: pd.DataFrame) -> np.ndarray:

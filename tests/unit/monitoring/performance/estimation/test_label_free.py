@@ -68,6 +68,17 @@ def test_the_error_of_a_regression_is_learned_from_the_prediction(metric: str) -
     assert found.spread > 0
 
 
+def test_an_estimated_error_and_its_interval_follow_the_unit() -> None:
+    def stated(unit: float) -> list[float]:
+        window, known = values(3_000, 2, mean=1.0), values(6_000, 1)
+        for table in (window, known):
+            table[["prediction", "label"]] *= unit
+        found = estimated(window, known, VALUES, "mae")[0].value
+        return [(end or 0.0) / unit for end in (found.low, found.value, found.high)]
+
+    assert stated(1e-12) == pytest.approx(stated(1.0), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("roles", "metric"),
     [(VALUES, "r2"), (VALUES, "median_ae"), (VALUES, "mape"), (BINARY, "calibration_error")],
