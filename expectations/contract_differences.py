@@ -43,20 +43,37 @@ class Difference:
 
 
 def find_differences(
-    contract: Contract, broken: Sequence[CheckResult], inferred: Contract, read: Read
+    contract: Contract,
+    broken: Sequence[CheckResult],
+    inferred: Contract,
+    read: Read,
+    *,
+    faulty: bool = False,
 ) -> tuple[Difference, ...]:
     """Return the rule that the rows would hold, for every broken rule of `contract`."""
     # `contract` is the whole one, that the edits are made in, also where a part was checked;
     # `inferred` is the contract of the same rows; `read` returns the requested columns, all rows.
-    return tuple(_difference(result, contract, inferred, read) for result in broken)
+    # `faulty` rows are those of a delivery that broke rules: what would let them pass in a rule on
+    # the delivery's share or median would let every delivery pass.
+    return tuple(
+        _difference(result, contract, inferred, read, faulty=faulty and of_the_delivery(result))
+        for result in broken
+    )
+
+
+def of_the_delivery(result: CheckResult) -> bool:
+    """Return whether a rule limits a share of the rows or their median, not each value."""
+    return result.rule in {"nulls", "scale"} or result.key[:1] == ("rules",)
 
 
 def _difference(
-    result: CheckResult, contract: Contract, inferred: Contract, read: Read
+    result: CheckResult, contract: Contract, inferred: Contract, read: Read, *, faulty: bool
 ) -> Difference:
     text, edits = "", tuple[Edit, ...]()
     written = [place for place, rule in enumerate(contract.rules) if rule.key == result.key]
-    if written:
+    if faulty:
+        pass
+    elif written:
         text, edits = _of_written(written[0], result, contract)
     elif result.column in contract.columns and not result.key:
         text, edits = _of_column(result, contract, inferred, read)

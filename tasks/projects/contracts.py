@@ -27,6 +27,7 @@ from tasks.contracts.contract_files import (
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import accept_command, check_snapshot, score_command
 from tasks.data.snapshots import read_frame
+from tasks.scoring.quarantine_files import kept_at
 from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 
 if TYPE_CHECKING:
@@ -129,7 +130,10 @@ def _differences(
     def read(columns: Sequence[str]) -> pd.DataFrame:
         return read_frame(snapshot.path, columns=columns)
 
-    return result, find_differences(contract, (*result.broken, *result.warnings), inferred, read)
+    kept = kept_at(pipeline, input_path)
+    faulty = kept is not None and not kept.aside.whole
+    broken = (*result.broken, *result.warnings)
+    return result, find_differences(contract, broken, inferred, read, faulty=faulty)
 
 
 def _compared(

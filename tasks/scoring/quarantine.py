@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from expectations.contract_differences import of_the_delivery
 from tasks.base.command_results import ScoringScope
 from tasks.base.errors import ContractError
 from tasks.base.monitoring_records import Cause
@@ -211,7 +212,10 @@ def _keep(
 def _accepting(pipeline: Pipeline, aside: SetAside) -> str:
     """Return the command that accepts the change; empty where that would fix nothing."""
     # The champion cannot score a column that is absent or of another kind; the ledger keeps one row
-    # of each id; and a time that lies ahead stays ahead.
+    # of each id; and a time that lies ahead stays ahead. Rules on a share or a median are the whole
+    # delivery's: these few rows alone would turn them off.
+    if not aside.whole and any(map(of_the_delivery, aside.rules)):
+        return ""
     if {rule.rule for rule in aside.rules} & {"present", "kind", "unique", "future"}:
         return ""
     return accept_command(pipeline.path, aside.names, aside.file)

@@ -32,18 +32,21 @@ def waiting(pipeline: Pipeline) -> tuple[Kept, ...]:
 
 def mark_scored(pipeline: Pipeline, input_path: str | None) -> None:
     """Take down that a file of rows that were set aside has been scored."""
-    if input_path is None:
-        return
-    path = Path(input_path).resolve()
-    record = path.with_suffix(".json")
+    if (kept := kept_at(pipeline, input_path)) is not None:
+        scored = kept.model_copy(update={"scored": datetime.now(UTC)})
+        record = Path(str(input_path)).resolve().with_suffix(".json")
+        write_whole(record, scored.model_dump_json(indent=1))
+
+
+def kept_at(pipeline: Pipeline, input_path: str | Path | None) -> Kept | None:
+    """Return the metadata of a file of rows that were set aside; None of any other file."""
+    path = Path(input_path or "").resolve()
     if path.parent != folder_of(pipeline).resolve():
-        return
+        return None
     try:
-        kept = Kept.model_validate_json(record.read_bytes())
+        return Kept.model_validate_json(path.with_suffix(".json").read_bytes())
     except (OSError, ValueError):
-        return
-    scored = kept.model_copy(update={"scored": datetime.now(UTC)})
-    write_whole(record, scored.model_dump_json(indent=1))
+        return None
 
 
 def all_kept(folder: Path) -> list[Kept]:

@@ -31,8 +31,8 @@ ROLES = Schema(
     target="y", task="binary", features={"x": "numeric"}, time_column="when", id_columns=("id",)
 )
 BROKEN = RuleResult(
-    column="x", rule="scale", severity="error", passed=False, expected="1 to 9", observed="off",
-    failed_rows=2,
+    column="x", rule="categories", severity="error", passed=False, expected="1 to 9",
+    observed="off", failed_rows=2,
 )  # fmt: skip
 LIMIT = 100.0
 
@@ -113,16 +113,16 @@ def test_rows_at_fault_are_kept_and_the_rest_goes_on(
     assert read_frame(admitted.snapshot.path)["x"].tolist() == [1.0, 3.0, 5.0]
     aside = admitted.aside
     assert aside is not None
-    assert (aside.rows, aside.of, aside.whole, aside.names) == (2, 5, False, ("x.scale",))
+    assert (aside.rows, aside.of, aside.whole, aside.names) == (2, 5, False, ("x.categories",))
     kept = pq.read_table(aside.file)
     assert kept["id"].to_pylist() == ["r1", "r3"]
     assert kept.schema.field("when").type == pa.timestamp("us")
     assert aside.file in aside.accept_command
-    assert "x.scale" in aside.accept_command
+    assert "x.categories" in aside.accept_command
     assert aside.score_command == f"keepfit score {pipeline.path} --input {aside.file}"
 
 
-@pytest.mark.parametrize("rule", ["present", "kind", "unique", "future"])
+@pytest.mark.parametrize("rule", ["present", "kind", "unique", "future", "nulls", "scale"])
 def test_what_accepting_would_not_mend_offers_no_command(
     pipeline: Pipeline, champion: ModelVersion, monkeypatch: pytest.MonkeyPatch, rule: str
 ) -> None:
@@ -333,7 +333,12 @@ def test_people_are_told_once_how_many_why_where_and_what_to_do(
     assert (is_new, again) == (True, False)
     assert message is not None
     assert "1 of 3 rows set aside" in message.title
-    for part in ("x: scale", str(decision.evidence["file"]), "contract accept", "keepfit score"):
+    for part in (
+        "x: categories",
+        str(decision.evidence["file"]),
+        "contract accept",
+        "keepfit score",
+    ):
         assert part in message.text
     assert len(ledger_of(pipeline).decisions("mine", kinds=("quarantined",))) == 2
 
