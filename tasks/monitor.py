@@ -51,6 +51,8 @@ def choose_windows(
 def load_monitored(pipeline: OpenPipeline, look: Look) -> Snapshot:
     """Read the window's rows into a snapshot."""
     report(Step("window", str(look.window or "all rows to score")))
+    for note in look.notes:
+        report(Step("window", note))
     snapshot = window_snapshot(pipeline, look)
     report(Step("load", plural(snapshot.rows, "row")))
     return snapshot

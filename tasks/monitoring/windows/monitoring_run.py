@@ -29,6 +29,7 @@ from tasks.monitoring.windows.window_grid import (
     Backlog,
     backlog_of,
     latest_complete,
+    left_over,
     looked_at,
     mostly_before,
     occupied_in,
@@ -78,12 +79,13 @@ def choose_looks(
         found = Backlog(windows=parse_windows(asked, every))
     else:
         found = _backlog(pipeline, champion, now)
+    rest = () if asked is None else left_over(asked, found.windows)
     looks = tuple(
         Look(
             champion=champion,
             window=window,
             cause=cause,
-            notes=_seen_before(window, champion),
+            notes=_seen_before(window, champion) + (rest if window == found.windows[-1] else ()),
             last=window == found.windows[-1],
             asked=asked is not None,
         )

@@ -14,6 +14,7 @@ import numpy as np
 from tasks.base.errors import UsageError
 from tasks.base.monitoring_records import Decision, Window
 from tasks.base.text.durations import parse_duration
+from tasks.base.text.phrases import minute
 from tasks.base.training_records import Record
 from tasks.base.utc_times import as_utc
 from tasks.registry.open_pipeline import OpenPipeline
@@ -80,6 +81,21 @@ def parse_windows(text: str, every: str | None = None) -> tuple[Window, ...]:
             "Write a shorter or a longer --every, such as 7d, or another --window.",
         )
     return tiles(span, length)
+
+
+def left_over(text: str, windows: Sequence[Window]) -> tuple[str, ...]:
+    """Return a note on what the whole `windows` leave at the end of the window ``A..B``.
+
+    >>> left_over("2013-03-04..2013-03-13", parse_windows("2013-03-04..2013-03-13", "7d"))[0][:39]
+    'Rows from 2013-03-11 00:00 to 2013-03-1'
+    """
+    end, last = parse_window(text).end, windows[-1].end
+    if last >= end:
+        return ()
+    return (
+        f"Rows from {minute(last)} to {minute(end)} UTC were not looked at: --every leaves less "
+        "than a whole window there.",
+    )
 
 
 def parse_window(text: str) -> Window:

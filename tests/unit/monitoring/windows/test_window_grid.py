@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.base.errors import UsageError
-from tasks.monitoring.windows.window_grid import ANCHOR, latest_complete, parse_window
+from tasks.monitoring.windows.window_grid import (
+    ANCHOR,
+    latest_complete,
+    left_over,
+    parse_window,
+    parse_windows,
+)
 
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)).map(
     lambda moment: moment.replace(tzinfo=UTC)
@@ -83,3 +89,17 @@ def test_what_is_no_window_is_told_with_an_example(text: str) -> None:
         parse_window(text)
     assert repr(text) in caught.value.message
     assert "--window 2013-03-04..2013-03-11" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("end", "rest"),
+    [("2024-02-05", ""), ("2024-02-07T12:30", "2024-02-05 00:00 to 2024-02-07 12:30")],
+)
+def test_rows_that_fill_no_whole_window_are_named(end: str, rest: str) -> None:
+    text = f"2024-01-01..{end}"
+    windows = parse_windows(text, "7d")
+
+    assert len(windows) == 5
+    notes = left_over(text, windows)
+    assert len(notes) == bool(rest)
+    assert all(rest in note for note in notes)
