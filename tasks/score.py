@@ -16,7 +16,7 @@ from tasks.orchestration.declarations import BRIEF, PATIENT, task
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.batches import champion_of, nothing_new, score_batch, score_nothing
 from tasks.scoring.incremental import record_batch
-from tasks.scoring.quarantine_files import mark_scored
+from tasks.scoring.quarantine_listing import mark_scored
 
 
 @task(name="find champion", retried=BRIEF)

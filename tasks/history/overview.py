@@ -40,7 +40,7 @@ from tasks.registry.mlflow.shared_stores import (
     intact_champion,
     stored_champions,
 )
-from tasks.scoring.quarantine_files import waiting
+from tasks.scoring.quarantine_listing import waiting
 
 _READ = ("monitored", "stopped", "failed", "trained", *MOVES, "confirmed")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")

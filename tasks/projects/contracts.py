@@ -27,7 +27,7 @@ from tasks.contracts.contract_files import (
 from tasks.contracts.pipeline_check import check_pipeline
 from tasks.contracts.snapshot_check import accept_command, check_snapshot, score_command
 from tasks.data.snapshots import read_frame
-from tasks.scoring.quarantine_files import kept_at
+from tasks.scoring.quarantine_listing import kept_at
 from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides
 
 if TYPE_CHECKING:

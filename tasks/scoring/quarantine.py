@@ -39,7 +39,7 @@ from tasks.data.snapshots import Columns, open_table, read_frame, take_rows
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.scoring.incomplete_files import lacking_files
 from tasks.scoring.incremental import learned_rows
-from tasks.scoring.quarantine_files import Kept, all_kept, folder_of, mark_scored, waiting
+from tasks.scoring.quarantine_listing import Kept, all_kept, folder_of, mark_scored, waiting
 
 Mask = NDArray[np.bool_]
 WHOLE = 0.5  # share of the rows at fault above which the delivery is, as in a check of its rules

@@ -19,7 +19,7 @@ import argparse
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from tasks.monitoring.performance.gain import material
+from tasks.monitoring.performance.gain_estimate import material
 from tasks.monitoring.probation.verdict import _Difference, _judged, _Names
 
 WINDOWS, EARLIER = 3, 4

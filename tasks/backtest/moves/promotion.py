@@ -20,7 +20,7 @@ from tasks.base.training_records import RefitGain, Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.losses import ABSOLUTE
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
-from tasks.monitoring.performance.gain import interval_confidence, measured
+from tasks.monitoring.performance.gain_estimate import interval_confidence, measured
 from tasks.policy.ageing import with_ageing
 from tasks.registry.gate.gate import decide
 from tasks.registry.gate.refit_history import judged_before, refit_gain

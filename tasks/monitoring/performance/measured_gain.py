@@ -35,7 +35,7 @@ from tasks.evaluation.leaderboard import (
 from tasks.models.fitting import objective_of
 from tasks.models.recipe import fit_recipe
 from tasks.monitoring.monitored_window import Look
-from tasks.monitoring.performance.gain import inside, interval_confidence, measured
+from tasks.monitoring.performance.gain_estimate import inside, interval_confidence, measured
 from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.performance.window_performance import former_windows
 from tasks.policy.ageing import with_ageing

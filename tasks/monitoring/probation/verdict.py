@@ -16,7 +16,7 @@ from tasks.base.training_records import Record, Schema
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.monitoring.performance.estimation.label_free import estimate
 from tasks.monitoring.performance.expected_range import plan_of, scored
-from tasks.monitoring.performance.gain import material
+from tasks.monitoring.performance.gain_estimate import material
 from tasks.monitoring.performance.labelled_predictions import Answers, answers_of
 
 if TYPE_CHECKING:

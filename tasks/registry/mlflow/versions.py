@@ -25,7 +25,7 @@ from tasks.base.training_records import MODEL_DIGEST_TAG, ModelVersion, Schema
 from tasks.models.persistence.prediction import predict
 from tasks.models.persistence.skops_io import load_model, types_of
 from tasks.models.persistence.trusted_types import ALLOWED_TYPES
-from tasks.registry.alias import champion_alias, postgres_lock
+from tasks.registry.alias import champion_alias, champion_lock
 from tasks.registry.mlflow import limits, sqlite_database, store_errors
 from tasks.registry.mlflow.catalog import Catalog, recorded
 from tasks.registry.mlflow.sqlite_reader import PROMOTIONS
@@ -269,7 +269,7 @@ class Versions(Catalog):
         address = self.ledger or self.uri
         if not is_postgresql(address):
             return champion_alias.on_this_host
-        return partial(postgres_lock.held, address)
+        return partial(champion_lock.held, address)
 
     @property
     def _promotions(self) -> Path:

@@ -15,7 +15,7 @@ from tasks.history.health import Champion, overdue
 from tasks.history.overview import PipelineHealth, overview
 from tasks.ledger.ledger import ledger_of
 from tasks.registry.alias.journal import Intent, close_journal, journal_file
-from tasks.scoring.quarantine_files import Kept
+from tasks.scoring.quarantine_listing import Kept
 from tests.histories import Listed, demand, flights, pipeline, reading
 
 QUIET = "schedules: {}\n"

@@ -14,7 +14,7 @@ from tasks.base.training_records import SetAside
 from tasks.contracts import snapshot_check
 from tasks.contracts.checker_process import answer
 from tasks.projects.contracts import accept_rules, diff_contract
-from tasks.scoring.quarantine_files import Kept, folder_of
+from tasks.scoring.quarantine_listing import Kept, folder_of
 
 CONTRACT = """\
 contract: mine

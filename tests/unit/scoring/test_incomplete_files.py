@@ -16,7 +16,7 @@ from tasks.data.snapshots import read_frame
 from tasks.ledger.ledger import ledger_of
 from tasks.scoring import quarantine
 from tasks.scoring.quarantine import admit_rows, admit_window
-from tasks.scoring.quarantine_files import waiting
+from tasks.scoring.quarantine_listing import waiting
 from tasks.training.row_windows import scoring_snapshot
 from tests.opened import opened
 

@@ -24,7 +24,7 @@ from tasks.monitoring.alerts.messages import message_of
 from tasks.monitoring.incidents.contract_stops import record_set_aside, record_stale_files
 from tasks.scoring import quarantine
 from tasks.scoring.quarantine import admit_rows
-from tasks.scoring.quarantine_files import mark_scored, waiting
+from tasks.scoring.quarantine_listing import mark_scored, waiting
 from tests.opened import opened
 
 ROLES = Schema(

@@ -20,7 +20,7 @@ from tasks.base.errors import ConfigError, InfrastructureError, UsageError
 from tasks.base.servers.stack_file import LOCK
 from tasks.base.training_records import SetAside
 from tasks.data.files import object_stores
-from tasks.scoring.quarantine_files import Kept, all_kept
+from tasks.scoring.quarantine_listing import Kept, all_kept
 from tests.tables import write_pipeline
 
 

@@ -10,7 +10,7 @@ from tasks.base.monitoring_records import Gain, Window, WindowDifference
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.base.training_records import Schema
 from tasks.metrics.paired_bootstrap import Predictions
-from tasks.monitoring.performance.gain import inside, material, measured
+from tasks.monitoring.performance.gain_estimate import inside, material, measured
 from tasks.monitoring.performance.gain_sequence import log_evidence
 from tasks.policy.gain_rule import expected_gain, saving, weigh
 from tasks.policy.gain_sentences import (

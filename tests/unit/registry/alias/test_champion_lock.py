@@ -14,7 +14,7 @@ import pytest
 from tasks.base.errors import TransientError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.runtime.postgres_lock import champion_key
-from tasks.registry.alias.postgres_lock import held
+from tasks.registry.alias.champion_lock import held
 from tasks.registry.mlflow.shared_stores import store_of
 from tasks.registry.mlflow.store import Store
 from tests.postgres import Server, postgres_server
@@ -31,7 +31,7 @@ RACE = """
 import json, sys
 from functools import partial
 from pathlib import Path
-from tasks.registry.alias.postgres_lock import held
+from tasks.registry.alias.champion_lock import held
 from tasks.registry.alias.champion_alias import promote
 from tasks.base.errors import EvidenceError
 from tests.unit.registry.alias.paper import NAME, Paper
@@ -49,7 +49,7 @@ sys.stdout.write(json.dumps(won))
 """
 HOLD = """
 import sys
-from tasks.registry.alias.postgres_lock import held
+from tasks.registry.alias.champion_lock import held
 with held(sys.argv[1], "flights"):
     print("held", flush=True)
     sys.stdin.read()
@@ -87,7 +87,7 @@ def test_the_ledgers_database_has_the_lock_whatever_the_registry_is(
     postgres_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registry)
-    monkeypatch.setattr("tasks.registry.alias.postgres_lock.held.__wrapped__.__defaults__", (0.0,))
+    monkeypatch.setattr("tasks.registry.alias.champion_lock.held.__wrapped__.__defaults__", (0.0,))
     file = write_pipeline(
         tmp_path, tmp_path / "c.csv", f"ledger: {{url: '{postgres_server.url()}'}}\n"
     )
@@ -157,7 +157,7 @@ def test_the_store_on_postgresql_moves_its_alias_under_that_lock(
         here.verify(version, trained.X, trained.predicted)
     here.promote_by_hand("flights", "1")
     with monkeypatch.context() as impatient:
-        defaults = "tasks.registry.alias.postgres_lock.held.__wrapped__.__defaults__"
+        defaults = "tasks.registry.alias.champion_lock.held.__wrapped__.__defaults__"
         impatient.setattr(defaults, (0.0,))
         with held(postgres_server.url(), "flights"), pytest.raises(TransientError, match="flights"):
             there.set_champion("flights", "2", "1")
