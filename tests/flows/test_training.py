@@ -286,8 +286,9 @@ def test_a_refit_is_judged_by_the_champion_on_new_rows_and_old_ones_are_no_evide
     assert first.answer["verdict"]["promoted"] is True, first.err
     assert same_rows.answer["verdict"]["promoted"] is False
     assert "no new evidence" in same_rows.answer["verdict"]["reason"]
-    assert nothing_newer.answer["error"]["kind"] == "rows"
-    assert "0 labelled rows" in nothing_newer.answer["error"]["message"]
+    assert nothing_newer.status == 0
+    assert nothing_newer.answer["skipped"]["kind"] == "rows"
+    assert "0 labelled rows" in nothing_newer.answer["skipped"]["message"]
     assert (refit.answer["training"], refit.answer["recipe_of"]) == ("refit", "1"), refit.err
     assert len(refit.answer["leaderboard"]) == 2
     assert refit.answer["challenger"] == first.answer["challenger"]

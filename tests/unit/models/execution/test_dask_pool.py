@@ -115,19 +115,21 @@ def test_a_cluster_that_is_gone_ends_the_fits_and_what_is_done_is_kept(
 ) -> None:
     monkeypatch.setattr(dask_pool, "_ALONE_SECONDS", 0.5)
     monkeypatch.setattr(dask_pool, "_WATCH_SECONDS", 0.5)
-    given, out = _given(tmp_path), tmp_path / "out"
+    given, out = _given(tmp_path, 12_000), tmp_path / "out"
     config = training("decision_tree", "mlp", threads=None)
     with dask_cluster(tmp_path, 2) as cluster:
 
-        def end(progress: Progress) -> None:
-            if cluster.fitting("fit-mlp.log") and (out / "decision_tree/result.json").exists():
-                for process in [cluster.scheduler] if whole else cluster.workers:
-                    process.kill()
+        def end() -> None:
+            _await((out / "decision_tree/result.json").exists)
+            _await(lambda: cluster.fitting("fit-mlp.log"))
+            for process in [cluster.scheduler] if whole else cluster.workers:
+                process.kill()
 
+        killer = Thread(target=end)
+        killer.start()
         with pytest.raises(InfrastructureError, match=named):
-            fit_candidates(
-                *given, config, "roc_auc", out, progress=end, engine=engine(cluster.address)
-            )
+            fit_candidates(*given, config, "roc_auc", out, engine=engine(cluster.address))
+        killer.join()
         dask_pool.close_all()
     again = fit_candidates(*given, training("decision_tree"), "roc_auc", out)
     assert [(r.candidate, r.cached) for r in again[1:]] == [("decision_tree", True)]
