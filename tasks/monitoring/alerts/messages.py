@@ -207,7 +207,7 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
     number_of = int(str(decision.evidence.get("rules_broken") or len(rules)))
     count = f"{number_of} contract rule{'' if number_of == 1 else 's'}" if rules else "contract"
     draft = _Draft(f"{count} broken, {nothing}", "failure")
-    shown = [code(rule, _MOST_OF_RULE) for rule in rules[:_MOST_RULES]]
+    shown = _shown(rules)
     if number_of > len(shown):
         shown.append(f"and {number_of - len(shown)} more")
     where = f"of {decision.window} " if decision.window else ""
@@ -242,9 +242,7 @@ def _quarantined(decision: Decision, related: Sequence[Decision], file: str) -> 
         int(str(decision.evidence.get(key) or 0)) for key in ("rows_aside", "rows_checked")
     )
     draft = _Draft(f"{aside:,} of {of:,} rows set aside, the rest scored", "warning")
-    rules = [
-        code(str(rule), _MOST_OF_RULE) for rule in _items(decision.evidence, "rules")[:_MOST_RULES]
-    ]
+    rules = _shown(_items(decision.evidence, "rules"))
     draft.add("What", f"they broke the contract:{listed(rules)}")
     draft.add("keepfit", "scored the other rows. The same fault is not reported again for a week.")
     _add_kept(draft, decision)
@@ -261,6 +259,10 @@ def _left_aside(decision: Decision, file: str) -> _Draft:
         f"they are older than one monitoring window: then {_command('score', file)} with --input.",
     )
     return draft
+
+
+def _shown(rules: Sequence[object]) -> list[str]:
+    return [code(str(rule), _MOST_OF_RULE) for rule in rules[:_MOST_RULES]]
 
 
 def _add_kept(draft: _Draft, decision: Decision) -> None:

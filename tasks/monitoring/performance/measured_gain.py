@@ -181,8 +181,9 @@ def _judged_rows(inputs: _Inputs, basis: Basis) -> NDArray[np.bool_]:
     due = np.zeros(len(times), dtype=bool)
     for window in inputs.windows:
         due |= inside(times, window)
-    late = late_labels(inputs.pipeline, basis.snapshot)
-    if late is not None and inputs.pipeline.config.monitoring.label_delay is not None:
+    stated = inputs.pipeline.config.monitoring.label_delay is not None
+    late = late_labels(inputs.pipeline, basis.snapshot) if stated else None
+    if late is not None:
         due |= times <= np.datetime64(as_utc(late.until).replace(tzinfo=None), "us")
     return np.asarray(mask & due)
 

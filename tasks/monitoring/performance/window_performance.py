@@ -124,7 +124,7 @@ def _measured(
     snapshot: Snapshot | None = None,
 ) -> Performance:
     config = pipeline.config
-    metric = champion.tags.get("keepfit.metric", config.metric or "")
+    metric = metric_of(pipeline, champion)
     rows, version = judged_rows(pipeline, champion, window)
     reference, shift = reference_predictions(pipeline.store, version), None
     if snapshot is not None and reference is not None:
@@ -274,6 +274,11 @@ def judged_rows(
     rows = served if 2 * len(served) >= len(own) else own
     version = version if rows is served else champion
     return unseen_rows(rows, version), version
+
+
+def metric_of(pipeline: OpenPipeline, version: ModelVersion) -> str:
+    """Return the metric that a version was chosen by; without its tag the file's."""
+    return version.tags.get("keepfit.metric", pipeline.config.metric or "")
 
 
 def made_by(rows: pd.DataFrame, version: ModelVersion) -> pd.DataFrame:

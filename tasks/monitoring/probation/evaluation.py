@@ -13,7 +13,7 @@ from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Snapshot
 from tasks.monitoring.monitored_window import Look
-from tasks.monitoring.performance.window_performance import made_by, unseen_rows
+from tasks.monitoring.performance.window_performance import made_by, metric_of, unseen_rows
 from tasks.monitoring.probation.promotion_chain import (
     Chain,
     Move,
@@ -111,7 +111,7 @@ def _judged(
     moves: Sequence[Move],
 ) -> ProbationVerdict:
     config = pipeline.config
-    metric = _metric(pipeline, champion)
+    metric = metric_of(pipeline, champion)
     ours = [_rows(pipeline, version, window) for window, version in scored.items()]
     theirs = [
         _of_base(pipeline, base, window) if len(rows) else rows
@@ -133,10 +133,6 @@ def _judged(
         against=base.version,
         earlier=differences_of(moves, metric),
     )
-
-
-def _metric(pipeline: OpenPipeline, champion: ModelVersion) -> str:
-    return champion.tags.get("keepfit.metric", pipeline.config.metric or "")
 
 
 def _of_base(pipeline: OpenPipeline, base: ModelVersion, window: Window) -> pd.DataFrame:
@@ -188,7 +184,7 @@ def _concluded(
             "former": champion.version if back else base.version,
             "difference": verdict.difference,
             "interval": list(verdict.interval) if verdict.interval else None,
-            "metric": _metric(pipeline, champion),
+            "metric": metric_of(pipeline, champion),
             "differences": [list(one) for one in verdict.differences],
             "windows": verdict.windows,
             "rows": verdict.rows,

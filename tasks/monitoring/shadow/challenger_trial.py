@@ -20,7 +20,7 @@ from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.losses import ABSOLUTE
 from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
 from tasks.monitoring.performance.labelled_predictions import Answers
-from tasks.monitoring.performance.window_performance import made_by, unseen_rows
+from tasks.monitoring.performance.window_performance import made_by, metric_of, unseen_rows
 from tasks.monitoring.probation.verdict import both, can_be_judged, paired
 from tasks.monitoring.windows.window_grid import grid
 from tasks.registry.alias.champion_alias import ROLLED_BACK
@@ -128,7 +128,7 @@ def trial_of(
         pairs,
         config=config,
         roles=roles,
-        metric=challenger.tags.get("keepfit.metric", config.metric or ""),
+        metric=metric_of(pipeline, challenger),
         refused=refused,
         champion=champion.version,
         refit=trained.evidence.get("training") == "refit",
