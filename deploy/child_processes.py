@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -46,6 +49,27 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+# PR_SET_PDEATHSIG is 1, SIGKILL 9.
+_TIE = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
+    "os.getppid() == int(sys.argv[1]) or os._exit(1); os.execvp(sys.argv[2], sys.argv[2:])"
+)
+
+
+def tied(command: Sequence[str]) -> list[str]:
+    """Return `command` as a process that the kernel ends with this one, before it imports."""
+    # A function called between fork and exec could deadlock in a process with threads.
+    return [sys.executable, "-P", "-S", "-c", _TIE, str(os.getpid()), *command]
+
+
+class TyingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose processes, whichever library starts them, end with this process."""
+
+    async def subprocess_exec(self, protocol_factory: Any, *command: Any, **options: Any) -> Any:
+        """Start a process that is tied to this one."""
+        return await super().subprocess_exec(protocol_factory, *tied(command), **options)
+
+
 def launch(
     command: Sequence[str],
     environ: Mapping[str, str],
@@ -53,11 +77,12 @@ def launch(
     folder: Path,
     descriptors: Collection[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own in `folder`; it inherits `descriptors` only."""
+    """Start a process that ends with this one, in a session of its own in `folder`."""
+    # It inherits `descriptors` only.
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as sink:
         return subprocess.Popen(  # noqa: S603 - our own modules, no shell
-            list(command),
+            tied(command),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,

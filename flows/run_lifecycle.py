@@ -1,4 +1,4 @@
-"""Lifecycle of every flow: it ends with its parent, and its outcome is recorded."""
+"""Lifecycle of every flow: its outcome is recorded, however it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.environment import (
     REGISTERED_VARIABLE,
     RUNNER_VARIABLE,
-    die_with_parent,
     keep_private,
 )
 from tasks.base.runtime.running_flows import mark_running, unmark
@@ -51,7 +50,6 @@ def answerable(pipeline: OpenPipeline, flow: str, cause: Cause | None) -> Iterat
     """Yield why the flow runs; every ending is recorded and shown on keepfit's page."""
     # Failures of runs that keepfit started are reported from here, whether or not an automation of
     # Prefect does so too. Runs started by a person report their outcome in the terminal.
-    die_with_parent()
     keep_private()
     if deployment_id():
         keep_temporary_together()

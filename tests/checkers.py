@@ -25,7 +25,7 @@ def shared_checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def checker_in(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Yield a checker that listens in `folder`, which commands started meanwhile ask."""
     beats, own = os.pipe()
-    command = module_command("deploy.stack.checker", str(own), str(os.getpid()), str(folder))
+    command = module_command("deploy.stack.checker", str(own), str(folder))
     process = subprocess.Popen(command, pass_fds=(own,))
     os.close(own)
     try:

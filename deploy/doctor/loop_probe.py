@@ -6,7 +6,6 @@ files are the scratch pipeline's own, in a folder that is removed afterwards.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import threading
@@ -245,7 +244,7 @@ def _scratch(stack: RunningStack, folder: Path, name: str) -> Iterator[_Trip]:
 def _runner(stack: RunningStack, pipeline: Pipeline) -> Iterator[None]:
     file = str(pipeline.path.resolve())
     environ = of_runner(pipeline.state, stack.prefect_api, stack.credentials, "", [file])
-    command = module_command("deploy.doctor.loop_runner", str(os.getpid()), file)
+    command = module_command("deploy.doctor.loop_runner", file)
     process = launch(command, environ, pipeline.base / "runner.log", pipeline.base)
     try:
         yield

@@ -1,6 +1,6 @@
 """The runner of the scratch pipeline of `keepfit doctor --loop`; ends with its parent.
 
-`python -m deploy.doctor.loop_runner PARENT FILE`. Not the stack's runner: that one looks after
+`python -m deploy.doctor.loop_runner FILE`. Not the stack's runner: that one looks after
 the runs of every pipeline on its server, and two of them would take each other's for dead.
 """
 
@@ -11,10 +11,11 @@ import os
 import sys
 from pathlib import Path
 
+from deploy.child_processes import TyingLoop
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import runner_deployments
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.runtime.environment import RUNNER_VARIABLE, end_with
+from tasks.base.runtime.environment import RUNNER_VARIABLE
 
 
 async def run(pipeline: Pipeline) -> None:
@@ -29,6 +30,6 @@ async def run(pipeline: Pipeline) -> None:
 
 
 if __name__ == "__main__":
-    end_with(int(sys.argv[1]))
     os.environ[RUNNER_VARIABLE] = str(os.getpid())
-    asyncio.run(run(load_pipeline(Path(sys.argv[2]))))
+    with asyncio.Runner(loop_factory=TyingLoop) as loop:
+        loop.run(run(load_pipeline(Path(sys.argv[1]))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +45,7 @@ class Housekeeping:
     def _begin(self) -> None:
         self._began = time.monotonic()
         self._due = self._began + _EVERY
-        command = module_command("deploy.retention.state_folder", str(os.getpid()), *self.files)
+        command = module_command("deploy.retention.state_folder", *self.files)
         log = self.state / "logs" / "retention.log"
         self._process = launch(command, self.environ, log, self.state)
 

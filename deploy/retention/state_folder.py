@@ -1,6 +1,6 @@
 """Keeps the state folder from growing: what is old and referred to by nothing that scores goes.
 
-`python -m deploy.retention.state_folder PARENT FILE…` does it once. Prefect's server looks after
+`python -m deploy.retention.state_folder FILE…` does it once. Prefect's server looks after
 its own database; here go snapshots, fits, figures, reports and pages, MLflow's versions and runs,
 old rows of the ledger, and logs. What stays is decided by age (`retention`) and by what still
 refers to it: see `deploy.retention.versions.kept_versions`.
@@ -22,7 +22,6 @@ from deploy.retention.versions import collect_registry, kept_versions
 from tasks.base.command_results import TrainingOutcome
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.runtime.environment import end_with
 from tasks.base.runtime.process_identity import has_ended
 from tasks.base.runtime.running_flows import marked, runner_of
 from tasks.base.training_records import Snapshot
@@ -189,8 +188,7 @@ def _kept(pipeline: Pipeline) -> timedelta:
     return max(pipeline.config.retention, pipeline.config.monitoring.window)
 
 
-def _main(parent: str, *files: str) -> None:
-    end_with(int(parent))
+def _main(*files: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     pipelines, now = [], datetime.now(UTC)
     for file in files:

@@ -1,6 +1,6 @@
 """The runner of the deployments: starts their flow runs, and looks after how they end.
 
-`python -m deploy.runner.runner DESCRIPTOR PARENT STATE FILE…` writes a line to the descriptor every
+`python -m deploy.runner.runner DESCRIPTOR STATE FILE…` writes a line to the descriptor every
 two seconds while it is well: an empty one, or a message for the person who watches. It applies
 edits of the pipeline files, writes keepfit's page anew after what was decided and every minute, and
 on termination it cancels what runs.
@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.child_processes import speaking
+from deploy.child_processes import TyingLoop, speaking
 from deploy.prefect.automations import apply_automations
 from deploy.prefect.deployments import runner_deployments
 from deploy.prefect.flow_heartbeat import HEARTBEAT_SECONDS
@@ -31,7 +31,7 @@ from deploy.runner.reaper import Reaper
 from tasks.base.errors import ConfigError, InfrastructureError
 from tasks.base.known_pipelines import pipeline_in_use
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.runtime.environment import RUNNER_VARIABLE, end_with
+from tasks.base.runtime.environment import RUNNER_VARIABLE
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.dashboard.page import EVERY_SECONDS
 from tasks.dashboard.refresh import refresh
@@ -221,12 +221,14 @@ def _read(file: Path) -> Pipeline:
         return pipeline_in_use(file)
 
 
-def _main(descriptor: str, parent: str, state: str, *files: str) -> None:
-    end_with(int(parent))
+def _main(descriptor: str, state: str, *files: str) -> None:
     os.environ[RUNNER_VARIABLE] = str(os.getpid())
     _log_own_faults()
     say = speaking(int(descriptor))
-    asyncio.run(run(Path(state), [_read(Path(file)) for file in files], say))
+    # Prefect starts flow runs, which register that they end with this process only once their
+    # imports are done and the server has answered: of a killed stack, minutes later or never.
+    with asyncio.Runner(loop_factory=TyingLoop) as loop:
+        loop.run(run(Path(state), [_read(Path(file)) for file in files], say))
 
 
 if __name__ == "__main__":

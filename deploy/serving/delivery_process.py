@@ -1,6 +1,6 @@
 """Delivers predictions from the spool to the ledger, in a process beside the server.
 
-`python -m deploy.serving.delivery_process PARENT FILE…` looks every second. It ends with the
+`python -m deploy.serving.delivery_process FILE…` looks every second. It ends with the
 server, on SIGTERM after a last delivery; the rest is delivered by the next one.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tasks.base.errors import KeepfitError
 from tasks.base.pipeline_file import Pipeline, load_pipeline
-from tasks.base.runtime.environment import end_with, keep_private, turn_telemetry_off
+from tasks.base.runtime.environment import keep_private, turn_telemetry_off
 from tasks.registry.open_pipeline import open_pipeline
 from tasks.serving.delivery import deliver
 
@@ -54,8 +54,7 @@ class Deliveries:
             logger.warning("%s: predictions wait in the spool. %s", name, text)
 
 
-def _main(parent: str, *files: str) -> None:
-    end_with(int(parent))
+def _main(*files: str) -> None:
     turn_telemetry_off()
     keep_private()
     os.nice(5)  # requests come first

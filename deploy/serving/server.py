@@ -1,4 +1,4 @@
-"""`keepfit serve`, and the stack's `python -m … DESCRIPTOR PARENT FILE…`: the prediction server."""
+"""`keepfit serve`, and the stack's `python -m … DESCRIPTOR FILE…`: the prediction server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from deploy.web.uvicorn_server import run_server
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipelines
 from tasks.base.runtime.environment import (
-    end_with,
     keep_private,
     module_command,
     turn_telemetry_off,
@@ -110,12 +109,11 @@ def _started(pipelines: Sequence[Pipeline]) -> subprocess.Popen[bytes]:
     environ = {**common(state), "KEEPFIT_STATE": os.environ.get("KEEPFIT_STATE", "")}
     if not environ["KEEPFIT_STATE"]:
         del environ["KEEPFIT_STATE"]
-    command = module_command("deploy.serving.delivery_process", str(os.getpid()), *files)
+    command = module_command("deploy.serving.delivery_process", *files)
     return launch(command, environ, state / "logs" / "delivery.log", state)
 
 
-def _main(descriptor: str, parent: str, *files: str) -> None:
-    end_with(int(parent))
+def _main(descriptor: str, *files: str) -> None:
     os.umask(0o077)
     turn_telemetry_off()
     listener = socket.socket(fileno=int(descriptor))

@@ -1,6 +1,6 @@
 """The checker of the stack: contracts are checked here for every flow run.
 
-`python -m deploy.stack.checker DESCRIPTOR PARENT STATE` writes a byte to the descriptor every two
+`python -m deploy.stack.checker DESCRIPTOR STATE` writes a byte to the descriptor every two
 seconds while it is well. It listens in the state folder, and ends with the stack.
 """
 
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from deploy.child_processes import beating
 from tasks.base.runtime.environment import (
-    end_with,
     keep_private,
     return_freed_memory,
     turn_telemetry_off,
@@ -19,8 +18,7 @@ from tasks.base.runtime.environment import (
 from tasks.contracts.shared_checker import listening, serve
 
 
-def _main(descriptor: str, parent: str, state: str) -> None:
-    end_with(int(parent))
+def _main(descriptor: str, state: str) -> None:
     turn_telemetry_off()
     keep_private()
     return_freed_memory()
@@ -32,4 +30,4 @@ def _main(descriptor: str, parent: str, state: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:4])
+    _main(*sys.argv[1:3])

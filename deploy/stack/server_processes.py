@@ -1,4 +1,4 @@
-"""The stack's servers: `python -m … KIND DESCRIPTOR PARENT STATE` serves on an inherited socket."""
+"""The stack's servers: `python -m … KIND DESCRIPTOR STATE` serves on an inherited socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from deploy.web.page import page_app
 from deploy.web.request_guard import Guard
 from deploy.web.session_access import Access
 from deploy.web.uvicorn_server import run_server
-from tasks.base.runtime.environment import end_with
 from tasks.registry.mlflow.store import Store
 
 # What MLflow brings beside tracking and registry: an assistant that runs commands on this machine,
@@ -65,12 +64,11 @@ def serve(kind: str, listener: socket.socket, state: Path) -> None:
     run_server(Guard(KINDS[kind](state), port, Access(state), closed), listener)
 
 
-def _main(kind: str, descriptor: str, parent: str, state: str) -> None:
-    end_with(int(parent))
+def _main(kind: str, descriptor: str, state: str) -> None:
     # Databases and what else a server makes are its owner's alone.
     os.umask(0o077)
     serve(kind, socket.socket(fileno=int(descriptor)), Path(state))
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:5])
+    _main(*sys.argv[1:4])

@@ -199,7 +199,6 @@ def _parts(
     state: Path, pipelines: Sequence[Pipeline], holds: Sequence[Held], stores: Databases
 ) -> list[Part]:
     prefect, mlflow, page, *predictions = holds
-    parent = str(os.getpid())
     retention = max(p.config.retention for p in pipelines)
     files = tuple(str(p.path.resolve()) for p in pipelines)
     environ = of_prefect(state, prefect.url, stores.prefect, retention)
@@ -207,7 +206,7 @@ def _parts(
     credentials = program_credentials(state)
 
     def server(kind: str) -> Callable[[int], tuple[str, ...]]:
-        return lambda descriptor: (kind, str(descriptor), parent, str(state))
+        return lambda descriptor: (kind, str(descriptor), str(state))
 
     answering = {**of_housekeeping(state, stores.mlflow), BEARER_VARIABLE: prediction_token(state)}
     return [
@@ -224,20 +223,20 @@ def _parts(
         ),
         Part(
             "the runner", "runner", "deploy.runner.runner",
-            lambda descriptor: (str(descriptor), parent, str(state), *files),
+            lambda descriptor: (str(descriptor), str(state), *files),
             of_runner(state, f"{prefect.url}/api", credentials, stores.mlflow, files), state,
             # Time to cancel its flow runs; the next start requests them again.
             patience=10.0, essential=True,
         ),
         Part(
             "the checker", "checker", "deploy.stack.checker",
-            lambda descriptor: (str(descriptor), parent, str(state)), common(state), state,
+            lambda descriptor: (str(descriptor), str(state)), common(state), state,
             patience=0.0,
         ),
         *(
             Part(
                 "predictions", "predictions", "deploy.serving.server",
-                lambda descriptor: (str(descriptor), parent, *files), answering, state, held,
+                lambda descriptor: (str(descriptor), *files), answering, state, held,
                 # Requests under way are completed, and predictions delivered to the ledger.
                 patience=20.0,
             )

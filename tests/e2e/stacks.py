@@ -90,6 +90,12 @@ class Stack:
         named = until(lambda: runner_of(self.state, str(run)), every=0.1)
         return psutil.Process(int(named.split("-")[2]))
 
+    def started(self, run: object) -> psutil.Process | None:
+        """Return the process of a flow run as soon as Prefect has started it, before it imports."""
+        engines = (p for p in self.tree() if _command(p)[1:] == ["-m", "prefect.engine"])
+        ours = (p for p in engines if p.environ().get("PREFECT__FLOW_RUN_ID") == str(run))
+        return next(ours, None)
+
     def end(self, number: signal.Signals) -> int:
         """Send a signal; return the exit status."""
         self.process.send_signal(number)

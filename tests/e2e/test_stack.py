@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tasks.base.pipeline_file import load_pipeline
+from tasks.base.runtime.running_flows import runner_of
 from tasks.base.servers.stack_file import running_stack
 from tasks.ledger.ledger import ledger_of
 from tests.e2e.stacks import PATIENCE, Stack, get, gone, post, running, until
@@ -140,12 +141,16 @@ def test_edits_are_taken_up_or_leave_the_last_valid_version_in_use(
     file.write_text(before, "utf-8")
 
 
-def start_training(stack: Stack) -> Any:
-    """Start a training and return its run once its process works on it."""
+def request_training(stack: Stack) -> Any:
     with stack.client() as client:
         deployment = client.read_deployment_by_name("training/churn")
         parameters = {**deployment.parameters, "fresh": True}
-        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+
+
+def start_training(stack: Stack) -> Any:
+    """Start a training and return its run once its process works on it."""
+    run = request_training(stack)
     stack.engine(run.id)
     return run
 
@@ -265,10 +270,16 @@ def test_a_stopped_stack_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path)
         with second.client() as client:
             schedules = client.read_deployment_by_name("training/churn").schedules
         assert [s.active for s in schedules] == [True]
+        run = request_training(second)
+        engine = until(lambda: second.started(run.id), every=0.05)
+        # Not even a flow run that stands still before keepfit's code begins in it goes on.
+        engine.suspend()
+        assert runner_of(second.state, str(run.id)) is None
         tree = second.tree()
 
         second.end(signal.SIGKILL)
 
+        assert engine in tree
         assert gone(tree), "a killed supervisor takes all with it"
         assert running_stack(second.state) is None
 

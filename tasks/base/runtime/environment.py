@@ -14,6 +14,7 @@ from pathlib import Path
 from tasks.base.runtime.mapped_files import let_mapped_pages_go
 
 RUNNER_VARIABLE = "KEEPFIT_RUNNER"
+"""Set in flow runs that a runner of keepfit starts."""
 REGISTERED_VARIABLE = "KEEPFIT_PIPELINES"
 """Pipeline files that flow runs accept, and no other: a JSON object of paths and SHA-256 digests.
 
@@ -128,16 +129,6 @@ def mode_beside(folder: Path) -> int:
     """Return the mode of a requested output file: as open as `folder` and the umask are."""
     umask = int(os.environ.get(_UMASK_VARIABLE, f"{_PRIVATE:o}"), 8)
     return folder.stat().st_mode & 0o666 & ~umask | 0o600
-
-
-def die_with_parent() -> None:
-    """Let this process end with the runner that started it; nothing where none did."""
-    # The stack's runner names itself in the environment of the flow runs that it starts. Without
-    # it, a run would go on unsupervised when its runner is killed.
-    runner = os.environ.get(RUNNER_VARIABLE)
-    if not runner:
-        return
-    end_with(int(runner))
 
 
 def end_with(parent: int) -> None:

@@ -48,7 +48,6 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(open_pipeline, "store_of", lambda _: store)
     monkeypatch.setattr(interrupted_promotion, "versions_of", lambda _: tuple(store.all))
     monkeypatch.setattr(interrupted_promotion, "champion_if_any", lambda _: None)
-    monkeypatch.setattr(run_lifecycle, "die_with_parent", lambda: None)
     monkeypatch.setattr(run_lifecycle, "run_id", lambda: str(UUID(int=1)))
     monkeypatch.setattr(run_lifecycle, "refresh", lambda _: None)
     registered_once(

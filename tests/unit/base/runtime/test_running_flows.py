@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -58,53 +55,6 @@ def test_a_killed_process_is_told_from_its_mark(tmp_path: Path) -> None:
 
     assert process is not None
     assert has_ended(process)
-
-
-CHILD = (
-    "import os, sys, time; from tasks.base.runtime.environment import die_with_parent; "
-    "die_with_parent(); print('lives', flush=True); time.sleep(60)"
-)
-PARENT = (
-    "import os, subprocess, sys, time; os.environ['KEEPFIT_RUNNER'] = str(os.getpid()); "
-    f"child = subprocess.Popen([sys.executable, '-c', {CHILD!r}], stdout=subprocess.PIPE); "
-    "child.stdout.readline(); print(child.pid, flush=True); time.sleep(60)"
-)
-
-
-def test_a_flow_run_ends_with_the_runner_that_started_it() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    parent.stdout.close()
-
-    assert gone(child)
-
-
-def test_a_flow_run_whose_runner_has_ended_before_does_not_begin() -> None:
-    environ = {**os.environ, "KEEPFIT_RUNNER": "1"}
-
-    ran = subprocess.run(
-        [sys.executable, "-c", CHILD], cwd=ROOT, env=environ, capture_output=True, check=False
-    )
-
-    assert ran.returncode == 1
-    assert ran.stdout == b""
-
-
-def gone(pid: int, seconds: float = 120) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return True
-        if stat.rpartition(")")[2].split()[0] == "Z":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_runs_left_on_an_api_are_known_there_only_and_those_of_none_are_forgotten(

@@ -171,7 +171,6 @@ def test_a_long_log_keeps_its_end_while_it_is_written(tmp_path: Path) -> None:
 def test_a_file_or_a_ledger_that_cannot_be_read_keeps_no_other_from_its_retention(
     plan: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_folder, "end_with", lambda _: None)
     (tmp_path / "broken.yaml").write_text("name: [")
     damaged = tmp_path / "other" / "keepfit.yaml"
     damaged.parent.mkdir()
@@ -182,7 +181,7 @@ def test_a_file_or_a_ledger_that_cannot_be_read_keeps_no_other_from_its_retentio
     log = write(plan.state / "logs" / "worker.log", "line\n" * 10)
     monkeypatch.setattr(state_folder.shorten_logs, "__defaults__", (20,))
 
-    state_folder._main("1", str(tmp_path / "broken.yaml"), str(damaged), str(plan.path))
+    state_folder._main(str(tmp_path / "broken.yaml"), str(damaged), str(plan.path))
 
     assert not past.exists()
     assert log.stat().st_size < 20

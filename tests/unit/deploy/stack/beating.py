@@ -17,11 +17,9 @@ from deploy.stack import supervised_part
 from deploy.stack import supervisor as supervising
 from deploy.stack.supervised_part import Part
 from deploy.stack.supervisor import Supervisor
-from tasks.base.runtime.environment import end_with
 
 
-def _beat(descriptor: int, parent: int) -> None:
-    end_with(parent)
+def _beat(descriptor: int) -> None:
     if os.environ.get("CHILD"):
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     if os.environ.get("FAILS"):
@@ -40,7 +38,7 @@ def _beat(descriptor: int, parent: int) -> None:
 def part(name: str, folder: Path, **environ: str) -> Part:
     return Part(
         name, name, "tests.unit.deploy.stack.beating",
-        lambda descriptor: (str(descriptor), str(os.getpid())),
+        lambda descriptor: ("beat", str(descriptor)),
         {**os.environ, **environ}, folder,
     )  # fmt: skip
 
@@ -76,4 +74,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         _supervise(Path(sys.argv[1]))
     else:
-        _beat(int(sys.argv[1]), int(sys.argv[2]))
+        _beat(int(sys.argv[2]))
