@@ -7,11 +7,13 @@ before the artifacts, so that whatever a copied database refers to is in the bac
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import os
 import sqlite3
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ from pydantic import ValidationError
 from tasks.base.errors import InfrastructureError, KeepfitError, UsageError
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.locks import lock_file, take
-from tasks.base.runtime.temporary import temporary_folder
+from tasks.base.runtime.temporary import file_replacing, temporary_folder
 from tasks.base.servers.stack_file import LOCK
 from tasks.base.settings.object_addresses import is_object
 from tasks.base.training_records import Record
@@ -41,6 +43,10 @@ _ROOMS = (
 )  # fmt: skip
 _FILES = ("contract.yaml", "pipeline.json")
 _CHUNK = 1 << 20
+_DAMAGED = (
+    tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValidationError, ValueError,
+    OverflowError,  # a time that no file can have
+)  # fmt: skip
 
 
 class Manifest(Record):
@@ -74,12 +80,10 @@ def backup(state: Path, target: str | Path) -> Manifest:
         raise UsageError(f"{target} is there already.", "Name a file that is not there yet.")
     if target.is_relative_to(state):
         raise UsageError(f"{target} lies in the state folder itself.", "Name one elsewhere.")
-    beside = target.with_name(f".{target.name}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(target.parent) as folder:
-            manifest = _write(state, beside, folder)
-        beside.replace(target)
+        with temporary_folder(target.parent) as folder, file_replacing(target) as beside:
+            return _write(state, beside, folder)
     except sqlite3.Error as error:
         raise InfrastructureError(
             f"{state}: a database of it can't be read: {error}.",
@@ -90,9 +94,6 @@ def backup(state: Path, target: str | Path) -> Manifest:
         raise InfrastructureError(
             f"{target}: the backup can't be written: {error}.", "Nothing was left behind."
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)
-    return manifest
 
 
 def restore(source: str | Path, state: Path, *, force: bool = False) -> Restored:
@@ -118,6 +119,7 @@ def restore(source: str | Path, state: Path, *, force: bool = False) -> Restored
                 fetch(str(source), archive)
             manifest = _unpack(archive, whole)
             _relocate(whole, Path(manifest.state), state)
+            os.sync()  # a machine without power keeps the former state or all of this one
             aside = _swap(state, whole)
         except OSError as error:
             raise InfrastructureError(
@@ -129,8 +131,7 @@ def restore(source: str | Path, state: Path, *, force: bool = False) -> Restored
 
 def _write(state: Path, target: Path, folder: Path) -> Manifest:
     files: dict[str, str] = {}
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as sink, tarfile.open(fileobj=sink, mode="w:gz") as archive:
+    with tarfile.open(target, "w:gz") as archive:
         for name in _DATABASES:
             if (state / name).is_file():
                 copy = folder / name.replace("/", "-")
@@ -223,10 +224,11 @@ def _unpack(source: Path, folder: Path) -> Manifest:
     try:
         with tarfile.open(source, "r:gz") as archive:
             found = {entry.name: _extract(archive, entry, folder) for entry in archive}
+        if found.pop(MANIFEST, None) is None:
+            raise ValueError(f"it holds no {MANIFEST}")
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (tarfile.TarError, EOFError, ValidationError, FileNotFoundError, ValueError) as error:
+    except _DAMAGED as error:
         raise _no_backup(source, str(error).splitlines()[0]) from None
-    found.pop(MANIFEST, None)
     if found != manifest.files:
         wrong = sorted(
             name

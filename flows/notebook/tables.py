@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tasks.base.errors import UsageError
-from tasks.base.runtime.temporary import temporary_folder
+from tasks.base.runtime.temporary import file_replacing, temporary_folder
 from tasks.base.settings.object_addresses import is_object
 from tasks.base.text.phrases import listed
 from tasks.data.files.object_stores import fetch
@@ -20,13 +21,13 @@ from tasks.data.files.object_stores import fetch
 def write_table(table: Any, path: Path) -> None:
     """Write a table to a Parquet file; an index of pandas is a column where it has a name."""
     # Raises UsageError when it is no table, has a name twice, or holds what Arrow has no type for.
-    if isinstance(table, pd.DataFrame):
-        table = _with_index(table)
     try:
         if isinstance(table, pd.DataFrame):
-            arrow = pa.Table.from_pandas(table, preserve_index=False)
+            _require_names(map(str, table.columns))
+            arrow = pa.Table.from_pandas(_with_index(table), preserve_index=False)
         elif isinstance(table, (pa.Table, pa.RecordBatch)) or hasattr(table, "__arrow_c_stream__"):
             given = pa.table(table)
+            _require_names(given.column_names)
             columns = [_without_views(column) for column in given.columns]
             arrow = pa.table(columns, names=given.column_names)
         else:
@@ -46,15 +47,19 @@ def write_table(table: Any, path: Path) -> None:
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with its index as columns, where it has names that no column has."""
-    twice = frame.columns[frame.columns.duplicated()].unique()
-    if len(twice):
+    taken = {*map(str, frame.columns)}
+    named = all(name is not None and str(name) not in taken for name in frame.index.names)
+    return frame.reset_index() if named else frame
+
+
+def _require_names(names: Iterable[str]) -> None:
+    """Refuse columns that would have one name in a file, as 1 and "1" of pandas."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
         raise UsageError(
             f"The table has several columns called {listed([repr(name) for name in twice])}.",
-            "Rename them, or keep the first: `frame.loc[:, ~frame.columns.duplicated()]`.",
+            "Rename them. In pandas `frame.loc[:, ~frame.columns.duplicated()]` keeps the first.",
         )
-    names = frame.index.names
-    named = all(name is not None and name not in frame.columns for name in names)
-    return frame.reset_index() if named else frame
 
 
 def _mixed(table: Any) -> str:
@@ -73,15 +78,23 @@ def append_table(table: Any, folder: Path) -> Path:
     """Write a table as a further Parquet file of a folder, hidden until it is whole."""
     # Raises UsageError when it is no table, or holds what Arrow has no type for.
     folder.mkdir(parents=True, exist_ok=True)
-    places = (folder / f"{number:04}.parquet" for number in itertools.count(1))
-    path = next(place for place in places if not place.exists())
-    hidden = path.with_name(f".{path.name}")
-    try:
-        write_table(table, hidden)
-        hidden.rename(path)
-    finally:
-        hidden.unlink(missing_ok=True)
-    return path
+    number = 0
+    while True:
+        number += 1
+        path = folder / f"{number:04}.parquet"
+        # Whoever makes the mark has the number; others who append meanwhile take the next one.
+        mark = path.with_name(f".{path.name}")
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        try:
+            if not path.exists():
+                with file_replacing(path) as hidden:
+                    write_table(table, hidden)
+                return path
+        finally:
+            mark.unlink(missing_ok=True)
 
 
 def _without_views(column: Any) -> Any:
@@ -108,4 +121,13 @@ def read_predictions(output: str) -> pd.DataFrame | None:
     path = Path(output)
     if not path.is_file():
         return None
-    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    if path.suffix == ".csv":
+        return pd.read_csv(path, dtype="str", keep_default_na=False).apply(_typed)
+    return pd.read_parquet(path)
+
+
+def _typed(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of a CSV file as numbers where these are written so: an id 007 stays."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    same = (numbers.astype("str") == cells) | (cells == "")
+    return numbers if same.all() else cells

@@ -11,8 +11,11 @@ from tasks.base.text.terminal import visible
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a line on stdout or stderr."""
-    click.echo(visible(text), err=err)
+    """Print a line on stdout or stderr; end where its reader, such as `head`, wants no more."""
+    try:
+        click.echo(visible(text), err=err)
+    except BrokenPipeError:
+        raise SystemExit(1) from None  # as rich ends
 
 
 def write(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
@@ -118,8 +117,6 @@ def _write_beside(path: Path, write: Callable[[Path], None]) -> None:
         with file_replacing(path) as beside:
             write(beside)
             beside.chmod(mode_beside(path.parent))
-            with beside.open("rb") as file:
-                os.fsync(file.fileno())
     except OSError as error:
         raise InfrastructureError(
             f"{path}: the predictions cannot be written ({error.strerror or error}).",

@@ -38,13 +38,14 @@ def temporary_folder(beside: str | Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def file_replacing(path: Path) -> Iterator[Path]:
-    """Yield a hidden file of this user alone beside `path`, which it replaces at the end."""
+    """Yield a hidden file of this user alone beside `path`, which it replaces once whole."""
     # Where that fails it is removed. What processes that were killed left in the folder is removed
     # first, as by `temporary_folder`; never where the folder lies on a share without locks.
     _remove_left(path.parent, _FILE)
     beside, descriptor = _new_file(path)
     try:
         yield beside
+        os.fsync(descriptor)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -88,9 +88,9 @@ class Collecting(Catalog):
             reach("registry.collecting.before_version")
             client.delete_model_version(version.name, version.version)
         digest = version.model_digest
-        held = {v.model_digest for v in self.versions()}
-        if digest and digest not in held:
-            shutil.rmtree(self.state / "models" / digest, ignore_errors=True)
+        copy = self.state / "models" / digest
+        if digest and copy.is_dir() and digest not in {v.model_digest for v in self.versions()}:
+            shutil.rmtree(copy, ignore_errors=True)
 
     @store_errors.guarded
     def families(self, pipeline: str, before: datetime) -> tuple[Family, ...]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,3 +72,12 @@ def test_a_refit_without_newer_rows_is_done(capsys: pytest.CaptureFixture[str]) 
         assert ended.value.code == 0
 
     assert '{"skipped": {"kind": "rows"' in capsys.readouterr().out
+
+
+def test_a_reader_who_wants_no_more_ends_a_command_without_an_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = [sys.executable, "-m", "flows.cli", "config", "explain"]
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(run, stdout=closed, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -244,7 +244,7 @@ def entries(source: Path) -> dict[str, bytes]:
         return found
 
 
-def pack(target: Path, files: dict[str, bytes], *, link: str = "") -> Path:
+def pack(target: Path, files: dict[str, bytes], *, link: str = "", time: int = 0) -> Path:
     with tarfile.open(target, "w:gz") as archive:
         if link:
             entry = tarfile.TarInfo("mlflow/artifacts/link")
@@ -252,7 +252,7 @@ def pack(target: Path, files: dict[str, bytes], *, link: str = "") -> Path:
             archive.addfile(entry)
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(content)
+            entry.size, entry.mtime = len(content), time
             archive.addfile(entry, io.BytesIO(content))
     return target
 
@@ -300,6 +300,20 @@ def test_a_backup_that_is_not_as_it_was_written_changes_nothing(
     assert sorted(p.name for p in state.rglob("*") if p.name != LOCK) == before
     assert not (tmp_path / "escaped.html").exists()
     assert not list(tmp_path.glob(".state.restore-*"))
+
+
+def test_a_backup_of_damaged_bytes_or_an_impossible_time_is_named(tmp_path: Path) -> None:
+    files = {"ledger.db": b"".join(b"%d," % n**2 for n in range(40_000))}
+    late = pack(tmp_path / "late.tar.gz", files, time=10**30)
+    damaged = pack(tmp_path / "damaged.tar.gz", files)
+    content = bytearray(damaged.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = b"\xff" * 40
+    damaged.write_bytes(content)
+
+    for bad in (late, damaged):
+        with pytest.raises(UsageError, match="no whole backup"):
+            restore(bad, tmp_path / "state")
 
 
 def test_a_backup_never_overwrites_one(tmp_path: Path) -> None:

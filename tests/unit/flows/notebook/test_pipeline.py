@@ -7,6 +7,8 @@ import inspect
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from flows.notebook import results
-from flows.notebook.tables import write_table
+from flows.notebook.tables import append_table, read_predictions, write_table
 from tasks.base.command_results import MonitoringOutcome, SeenWindow
 from tasks.base.monitoring_records import DriftResult, PolicyDecision
 from tests.tables import FAST, write_churn
@@ -267,6 +269,32 @@ def test_columns_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
     with pytest.raises(keepfit.Error, match="several columns called 'a'"):
         write_table(twice, tmp_path / "twice.parquet")
+    for table in (pa.table([[1], [2]], names=["1", "1"]), pd.DataFrame({1: [1], "1": [2]})):
+        with pytest.raises(keepfit.Error, match="several columns called '1'"):
+            write_table(table, tmp_path / "twice.parquet")
+
+
+def test_tables_that_are_appended_at_once_are_all_kept(tmp_path: Path) -> None:
+    tables = [pd.DataFrame({"a": [number]}) for number in range(24)]
+
+    with ThreadPoolExecutor(8) as pool:
+        files = set(pool.map(partial(append_table, folder=tmp_path), tables))
+
+    assert files == set(tmp_path.iterdir())
+    assert sorted(pd.read_parquet(tmp_path)["a"]) == list(range(24))
+
+
+def test_predictions_in_a_csv_file_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "scored.csv"
+    path.write_text("id,note,prediction,probability_1\n007,NA,1,0.25\n010,,0,\n")
+
+    found = read_predictions(str(path))
+
+    assert found is not None
+    assert found["id"].tolist() == ["007", "010"]
+    assert found["note"].tolist() == ["NA", ""]
+    assert found["prediction"].tolist() == [1, 0]
+    assert found["probability_1"].isna().tolist() == [False, True]
 
 
 def test_a_folder_that_hides_a_package_of_keepfit_is_named(tmp_path: Path) -> None:
