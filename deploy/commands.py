@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from expectations.engine.lazy_imports import Deferred
-from flows.cli import answering, answers
+from flows.cli import FILE, JSON, answering, answers
 from flows.terminal.output import echo
 from tasks.base.errors import UsageError
 from tasks.base.settings.object_addresses import is_object
@@ -43,11 +43,9 @@ else:
     pipeline_file = Deferred("tasks.base.pipeline_file")
 
 _FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-_FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 _STATE = click.option(
     "--state", type=click.Path(path_type=Path), help="State folder, in place of FILE's."
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 _PORT = click.IntRange(1, 65535)
 
 
@@ -60,7 +58,7 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--serve-port", type=_PORT, help="Of predictions; a free one when taken.")
 @click.option("--prefect-database", help="PostgreSQL URL without a password; absent: SQLite.")
 @click.option("--mlflow-database", help="PostgreSQL URL without a password; absent: SQLite.")
-@_JSON
+@JSON
 @answering
 def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Run the whole loop: servers, schedules, automations, page.
@@ -74,10 +72,10 @@ def up(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@_FILE
+@FILE
 @_STATE
 @click.option("--env", "as_variables", is_flag=True, help="For programs: lines that a shell reads.")
-@_JSON
+@JSON
 @answering
 def link(
     file: Path | None, state: Path | None, as_variables: bool, as_json: bool
@@ -140,11 +138,11 @@ def _show_applied(applied: Applied) -> None:
 
 
 @click.command()
-@_FILE
+@FILE
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=4280, show_default=True)
 @_STATE
-@_JSON
+@JSON
 @answering
 def page(file: Path | None, host: str, port: int, state: Path | None, as_json: bool) -> None:
     """Serve keepfit's page and reports, as `keepfit up` does.
@@ -180,7 +178,7 @@ def page(file: Path | None, host: str, port: int, state: Path | None, as_json: b
 @click.option(
     "--rate", type=click.FloatRange(0.1), help="Requests a second and client; absent: no limit."
 )
-@_JSON
+@JSON
 @answering
 def serve(
     files: tuple[Path, ...],
@@ -207,7 +205,7 @@ def serve(
 @_FILES
 @click.option("--loop", is_flag=True, help="Also inject drift into the running stack.")
 @click.option("--alerts", is_flag=True, help="Also send a test message to the alert channels.")
-@_JSON
+@JSON
 @answering
 def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> None:
     """Check the installation, its stores, ports, disk and alerts.
@@ -228,7 +226,7 @@ def doctor(files: tuple[Path, ...], loop: bool, alerts: bool, as_json: bool) -> 
 @click.argument("target")
 @click.argument("file", required=False)
 @_STATE
-@_JSON
+@JSON
 @answering
 def backup(target: str, file: str | None, state: Path | None, as_json: bool) -> dict[str, Any]:
     """Copy databases and artifacts of a state folder to TARGET.
@@ -238,10 +236,10 @@ def backup(target: str, file: str | None, state: Path | None, as_json: bool) -> 
     """
     target, pipeline = _archive_first(target, file)
     found = _state(pipeline, state)
-    answer = _answer(backups.backup(found, target))
+    manifest = backups.backup(found, target)
     if not as_json:
         echo(f"{found} is copied to {target}.")
-    return {"state": str(found), "target": str(target), **answer}
+    return {"state": str(found), "target": target, **manifest.model_dump(mode="json")}
 
 
 @click.command()
@@ -249,7 +247,7 @@ def backup(target: str, file: str | None, state: Path | None, as_json: bool) -> 
 @click.argument("file", required=False)
 @_STATE
 @click.option("--force", is_flag=True, help="Replace a state that is there; it is kept beside.")
-@_JSON
+@JSON
 @answering
 def restore(
     source: str, file: str | None, state: Path | None, force: bool, as_json: bool
@@ -266,7 +264,7 @@ def restore(
         echo(f"{found} is as {source} has it.")
         if restored.kept:
             echo(f"What was there is kept in {restored.kept}")
-    return {**_answer(restored), "state": str(found), "source": str(source)}
+    return {**restored.model_dump(mode="json"), "state": str(found), "source": source}
 
 
 def _archive_first(archive: str, file: str | None) -> tuple[str, Path | None]:
@@ -295,9 +293,3 @@ def _state(file: Path | None, stated: Path | None) -> Path:
         pipeline_file.require_trusted_state(found)
         return found
     return pipeline_file.load_pipeline(file, contract_exists=False).state
-
-
-def _answer(result: Any) -> dict[str, Any]:
-    if hasattr(result, "model_dump"):
-        return dict(result.model_dump(mode="json"))
-    return {}

@@ -54,8 +54,8 @@ else:
     version_keys = Deferred("tasks.registry.version_keys")
     drafts = Deferred("tasks.projects.draft")
 
-_FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 _RIGHT = "{file} is right. State: {state}\nNext: {next}"
 
@@ -73,7 +73,7 @@ def answers(show: Callable[[Any], None]) -> Callable[[Command], Callable[..., No
                 show(found)
             return found if isinstance(found, dict) else json_of(found)
 
-        return _JSON(answering(shown))
+        return JSON(answering(shown))
 
     return decorate
 
@@ -215,7 +215,7 @@ def init(folder: Path, data: str | None, **options: Any) -> Any:
 
 
 @main.command()
-@_FILE
+@FILE
 @click.option("--fresh", is_flag=True, help="Recompute everything; reuse nothing.")
 @click.option("--refit", is_flag=True, help="Fit the champion's recipe on newer rows; no search.")
 @answers(lambda found: results.show_training(found))
@@ -232,7 +232,7 @@ def run(file: Path | None, fresh: bool, refit: bool) -> Any:
 
 
 @main.command()
-@_FILE
+@FILE
 @click.option("--input", "input_path", help="New rows to score.")
 @click.option("--output", "output_path", help=".parquet or .csv")
 @click.option("--all", "everything", is_flag=True, help="Every row of the source, known or not.")
@@ -248,7 +248,7 @@ def score(file: Path | None, **options: Any) -> Any:
 
 
 @main.command()
-@_FILE
+@FILE
 @click.option("--window", help="A..B, dates or times; absent: all that have come since.")
 @click.option("--every", help="Cut --window into windows of this length, such as 7d.")
 @click.option("--check", is_flag=True, help="Exit with status 4 when there is an alarm.")
@@ -267,7 +267,7 @@ def monitor(file: Path | None, window: str | None, every: str | None, check: boo
 
 
 @main.command()
-@_FILE
+@FILE
 @click.option("--every", help="Length of a window, such as 7d; `monitoring.window` when absent.")
 @click.option("--label-delay", help="Until labels are known; `monitoring.label_delay` when absent.")
 @click.option(
@@ -288,7 +288,7 @@ def backtest(file: Path | None, **options: Any) -> Any:
 
 @main.command()
 @click.argument("version")
-@_FILE
+@FILE
 @answers(lambda found: loop_results.show_move(found, _stated_file()))
 def promote(version: str, file: Path | None) -> Any:
     """Make VERSION the champion by hand. It is recorded like any decision."""
@@ -296,7 +296,7 @@ def promote(version: str, file: Path | None) -> Any:
 
 
 @main.command()
-@_FILE
+@FILE
 @answers(lambda found: loop_results.show_move(found, _stated_file()))
 def rollback(file: Path | None) -> Any:
     """Let the former champion score again. It is recorded like any decision."""
@@ -310,7 +310,7 @@ def _stated_file() -> Path | None:
 
 @main.command()
 @click.argument("version", required=False)
-@_FILE
+@FILE
 @click.option("--row", help="Explain the prediction of the row with this id instead.")
 @answers(lambda found: _show_reasons(found))
 def why(version: str | None, file: Path | None, row: str | None) -> Any:
@@ -338,8 +338,8 @@ def _show_reasons(found: Any) -> None:
 
 
 @main.command()
-@_FILE
-@_JSON
+@FILE
+@JSON
 @answering
 def status(file: Path | None, as_json: bool) -> dict[str, Any]:
     """Show champion, health, last and next runs of every pipeline.
@@ -363,7 +363,7 @@ def contract() -> None:
 
 
 @contract.command("infer")
-@_FILE
+@FILE
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write; never overwrites.")
 @answers(lambda found: results.show_contract(found))
 def contract_infer(file: Path | None, output: Path | None) -> Any:
@@ -374,7 +374,7 @@ def contract_infer(file: Path | None, output: Path | None) -> Any:
 
 
 @contract.command("check")
-@_FILE
+@FILE
 @click.option("--input", "input_path", help="Rows to check.")
 @answers(lambda found: results.show_contract_result(found))
 def contract_check(file: Path | None, input_path: str | None) -> Any:
@@ -386,7 +386,7 @@ def contract_check(file: Path | None, input_path: str | None) -> Any:
 
 
 @contract.command("diff")
-@_FILE
+@FILE
 @click.option("--input", "input_path", help="Rows to compare.")
 @answers(lambda found: results.show_contract_diff(found))
 def contract_diff(file: Path | None, input_path: str | None) -> Any:
@@ -412,11 +412,12 @@ def contract_accept(rules: tuple[str, ...], input_path: str | None) -> Any:
 @main.command()
 @click.argument("version")
 @click.argument("folder", type=click.Path(path_type=Path))
-@_FILE
+@FILE
 @answers(lambda found: echo("{model} v{version}, as it was signed: {folder}".format(**found)))
 def export(version: str, folder: Path, file: Path | None) -> Any:
     """Copy VERSION's files into the new FOLDER. They are compared with its signature."""
-    return actions.copy_version(file, version, folder)
+    with actions.steered(file) as pipeline:
+        return version_keys.copy_version(pipeline, version, folder)
 
 
 @main.group()
@@ -425,7 +426,7 @@ def keys() -> None:
 
 
 @keys.command("show")
-@_JSON
+@JSON
 @answering
 def keys_show(as_json: bool) -> dict[str, Any]:
     """Show the public key of this host and those that are trusted."""
@@ -448,7 +449,7 @@ def keys_trust(key: str) -> Any:
 
 @keys.command("distrust")
 @click.argument("key")
-@_JSON
+@JSON
 @answering
 def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
     """Trust the public KEY no longer: versions signed by it are refused."""
@@ -460,20 +461,24 @@ def keys_distrust(key: str, as_json: bool) -> dict[str, Any]:
 
 
 @keys.command("rotate")
-@_FILE
+@FILE
 @answers(lambda found: _show_signed(found))
 def keys_rotate(file: Path | None) -> Any:
     """Sign by a new key from now on, and the versions of FILE again."""
-    return actions.rotate_key(file)
+    if file is None:
+        return version_keys.rotate_key()
+    with actions.steered(file) as pipeline:
+        return version_keys.rotate_key(pipeline)
 
 
 @keys.command("sign")
 @click.argument("version")
-@_FILE
+@FILE
 @answers(lambda found: _show_signed(found))
 def keys_sign(version: str, file: Path | None) -> Any:
     """Sign VERSION, and so accept it as it is stored. `all`: those signed by a trusted key."""
-    return actions.sign_versions(file, version)
+    with actions.steered(file) as pipeline:
+        return version_keys.sign_versions(pipeline, version)
 
 
 def _show_signed(found: dict[str, Any]) -> None:
@@ -492,7 +497,7 @@ def config() -> None:
 
 
 @config.command("check")
-@_FILE
+@FILE
 @answers(lambda found: echo(_RIGHT.format(**found, next=command("run", file=found["file"]))))
 def config_check(file: Path | None) -> Any:
     """Check a pipeline file, reading no data. Exit status 2 when it is wrong."""
@@ -502,7 +507,7 @@ def config_check(file: Path | None) -> Any:
 
 
 @config.command("schema")
-@_JSON
+@JSON
 @answering
 def config_schema(as_json: bool) -> None:
     """Print the JSON schema of the pipeline file, for editors."""
@@ -511,7 +516,7 @@ def config_schema(as_json: bool) -> None:
 
 @config.command("explain")
 @click.argument("key", required=False)
-@_JSON
+@JSON
 @answering
 def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
     """Explain KEY (such as training.budget), or all keys, with defaults."""
@@ -524,7 +529,7 @@ def config_explain(key: str | None, as_json: bool) -> dict[str, Any]:
 
 @main.command()
 @click.argument("page", default="index")
-@_JSON
+@JSON
 @answering
 def docs(page: str, as_json: bool) -> dict[str, Any]:
     """Show a PAGE of the documentation, such as report or alarm."""

@@ -12,7 +12,7 @@ from flows.commands import workplace
 from tasks.base.known_pipelines import known_pipelines, remember_pipeline
 from tasks.base.pipeline_file import Pipeline, load_pipeline
 from tasks.base.runtime.environment import turn_telemetry_off
-from tasks.registry import manual_promotion, version_keys
+from tasks.registry import manual_promotion
 from tasks.registry.open_pipeline import OpenPipeline, open_pipeline
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ else:
 
 def promote_by_hand(file: Path | None, version: str) -> Decision:
     """Make a version champion, record it and send an alert."""
-    with _steered(file) as pipeline:
+    with steered(file) as pipeline:
         decision = manual_promotion.promote_by_hand(pipeline, version)
         _report(pipeline, decision)
     return decision
@@ -51,35 +51,15 @@ def promote_by_hand(file: Path | None, version: str) -> Decision:
 
 def roll_back_by_hand(file: Path | None) -> Decision:
     """Let the former champion score again, record it and send an alert."""
-    with _steered(file) as pipeline:
+    with steered(file) as pipeline:
         decision = manual_promotion.roll_back_by_hand(pipeline)
         _report(pipeline, decision)
     return decision
 
 
-def sign_versions(file: Path | None, version: str) -> dict[str, object]:
-    """Sign versions as they are stored."""
-    with _steered(file) as pipeline:
-        return version_keys.sign_versions(pipeline, version)
-
-
-def copy_version(file: Path | None, version: str, target: Path) -> dict[str, object]:
-    """Copy a version's files, compared with its signature, into a new folder."""
-    with _steered(file) as pipeline:
-        return version_keys.copy_version(pipeline, version, target)
-
-
-def rotate_key(file: Path | None) -> dict[str, object]:
-    """Make a new signing key, and sign the versions of the pipeline again where one is named."""
-    if file is None:
-        return version_keys.rotate_key()
-    with _steered(file) as pipeline:
-        return version_keys.rotate_key(pipeline)
-
-
 def load_estimator(file: Path | None, version: str | None) -> Any:
     """Return the champion, or another version, fitted, as scoring loads it."""
-    with _steered(file) as pipeline:
+    with steered(file) as pipeline:
         found = batches.version_of(pipeline, version)
         versions.require_hooks(pipeline.config, pipeline.base, found)
         return version_predictions.load_version(pipeline, found)
@@ -87,25 +67,26 @@ def load_estimator(file: Path | None, version: str | None) -> Any:
 
 def read_chain(file: Path | None, version: str | None) -> Chain:
     """Return the chain of evidence behind a version, or behind the champion."""
-    with _steered(file) as pipeline:
+    with steered(file) as pipeline:
         return chain.explain_version(pipeline, version)
 
 
 def explain_row(file: Path | None, row: str, version: str | None) -> RowExplanation:
     """Return each column's contribution to the prediction of one row."""
-    with _steered(file) as pipeline:
+    with steered(file) as pipeline:
         return row_explanation.explain_row(pipeline, row, version)
 
 
 def read_health(file: Path | None) -> tuple[PipelineHealth, ...]:
     """Return the health of the pipeline of `file`, then of the others of its state folder."""
-    with _steered(file) as pipeline:
+    with steered(file) as pipeline:
         others = [p for p in known_pipelines(pipeline.state) if p.work != pipeline.work]
         return health.overview([pipeline, *others], sizes=state_sizes.sizes(pipeline.state))
 
 
 @contextlib.contextmanager
-def _steered(file: Path | None) -> Iterator[OpenPipeline]:
+def steered(file: Path | None) -> Iterator[OpenPipeline]:
+    """Open the pipeline of `file` for a command that runs no flow."""
     turn_telemetry_off()
     pipeline = open_pipeline(load_pipeline(file))
     with workplace(pipeline):

@@ -28,13 +28,10 @@ if TYPE_CHECKING:
 _PORTS = (4200, 5000, 4280)
 
 
-class Check(Record):
+class Check(checks.Found):
     """One check, by name, with the seconds that it took."""
 
     name: str
-    status: checks.Status
-    found: str
-    remedy: str = ""
     seconds: float
 
 

@@ -65,11 +65,6 @@ def tags_of(name: str) -> list[str]:
     return [TAG, pipeline_tag(name)]
 
 
-def parameters_of(pipeline: Pipeline) -> dict[str, str]:
-    """Return the parameters that each of the pipeline's deployments has."""
-    return {"pipeline": str(pipeline.path.resolve())}
-
-
 def runner_deployments(pipelines: Sequence[Pipeline]) -> list[RunnerDeployment]:
     """Return the deployments of `pipelines`, as a runner serves them."""
     # Each is named as its pipeline: `training/flights`. Nothing is sent anywhere.
@@ -90,7 +85,7 @@ def deployment_of(
     deployment: deployment_runner.RunnerDeployment = deployment_runner.RunnerDeployment.from_flow(
         getattr(deployed, row.flow),
         name=name,
-        parameters=parameters_of(pipeline),
+        parameters={"pipeline": str(pipeline.path.resolve())},
         schedules=_schedules(pipeline, row),
         concurrency_limit=limit,
         description=row.does.format(name=name),

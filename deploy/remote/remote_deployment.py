@@ -18,7 +18,7 @@ from deploy.remote.alarm_probe import Probe, probe
 from deploy.remote.store_probe import probe_stores
 from tasks.base.errors import InfrastructureError, UsageError
 from tasks.base.known_pipelines import registration
-from tasks.base.pipeline_file import Pipeline, load_pipeline
+from tasks.base.pipeline_file import Pipeline, load_pipelines
 from tasks.base.runtime.environment import REGISTERED_VARIABLE, turn_telemetry_off
 from tasks.base.text.redaction import without_credentials
 from tasks.base.training_records import Record
@@ -76,7 +76,7 @@ def deploy(
     an automation does not react to its probe; a worker reaches other stores than this process.
     """
     turn_telemetry_off()
-    pipelines = pipelines_of(files)
+    pipelines = load_pipelines(files)
     api, credentials = api_in_use(pipeline.state for pipeline in pipelines)
     with speaking_to(api, credentials), connected() as client:
         found = _pool(client, pool, kind, image)
@@ -106,20 +106,6 @@ def deploy(
         deployments=deployments, automations=automations, probes=tuple(probes),
         reached=tuple(reached),
     )  # fmt: skip
-
-
-def pipelines_of(files: Sequence[Path]) -> tuple[Pipeline, ...]:
-    """Return the pipelines of `files`, or of ``./keepfit.yaml``; UsageError if names repeat."""
-    pipelines = tuple(load_pipeline(file) for file in files) or (load_pipeline(),)
-    seen: dict[str, Path] = {}
-    for pipeline in pipelines:
-        first = seen.setdefault(pipeline.config.name, pipeline.path)
-        if first.resolve() != pipeline.path.resolve():
-            raise UsageError(
-                f"{first} and {pipeline.path} are both named {pipeline.config.name}.",
-                "Give one of them another `name`: their deployments would replace each other.",
-            )
-    return tuple({p.config.name: p for p in pipelines}.values())
 
 
 def _pool(

@@ -31,7 +31,7 @@ class Housekeeping:
     def look(self) -> set[int]:
         """Start or collect the process by the clock; return the running one."""
         if self._process is not None:
-            self._collect()
+            self._collect(self._process)
         elif time.monotonic() >= self._due:
             self._begin()
         return set() if self._process is None else {self._process.pid}
@@ -49,13 +49,11 @@ class Housekeeping:
         log = self.state / "logs" / "retention.log"
         self._process = launch(command, self.environ, log, self.state)
 
-    def _collect(self) -> None:
-        if self._process is None:
-            return
-        if self._process.poll() is None:
+    def _collect(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:
             if time.monotonic() - self._began > _AT_MOST:
-                end(self._process, 0.0)
+                end(process, 0.0)
             return
-        if self._process.returncode:
-            self.say(f"retention ended with status {self._process.returncode}; see its log")
+        if process.returncode:
+            self.say(f"retention ended with status {process.returncode}; see its log")
         self._process = None

@@ -58,7 +58,8 @@ def collect(pipeline: OpenPipeline, now: datetime) -> Collected:
                 return Collected(postponed="a run is open")
             before = now - pipeline.config.retention
             outcomes = last_outcomes(pipeline.work, _ALL)
-            versions = _kept_versions(pipeline, outcomes, before)
+            trained = [o.model.version for o in outcomes[:_LAST] if o.model is not None]
+            versions = kept_versions(pipeline, trained, before)
             kept = [*outcomes[:_LAST]]
             kept += [o for o in outcomes[_LAST:] if o.model and o.model.version in versions]
             items = size = 0
@@ -95,13 +96,6 @@ def shorten_logs(state: Path, most: int = _LOG_BYTES) -> None:
 
 def _mlflow_bytes(pipeline: Pipeline) -> int:
     return bytes_in(pipeline.state / "mlflow")
-
-
-def _kept_versions(
-    pipeline: OpenPipeline, outcomes: Sequence[TrainingOutcome], before: datetime
-) -> dict[str, str]:
-    trained = [o.model.version for o in outcomes[:_LAST] if o.model is not None]
-    return kept_versions(pipeline, trained, before)
 
 
 def _removable(
@@ -179,7 +173,7 @@ def _going_on(name: str) -> Iterator[None]:
     """Log what is wrong with one pipeline: the others are not to be kept from theirs."""
     try:
         yield
-    except KeepfitError as error:
+    except (KeepfitError, OSError) as error:
         _LOGGER.warning("%s: %s", name, error)
 
 

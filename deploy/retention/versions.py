@@ -8,7 +8,7 @@ what a killed process left, so a pass that is cut off is ended by the next.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from tasks.base.monitoring_records import Decision, decision_id, new_correlation
@@ -17,7 +17,7 @@ from tasks.base.training_records import ModelVersion, Verdict
 from tasks.history.evidence import has_registry
 from tasks.ledger.ledger import Ledger
 from tasks.monitoring.probation.promotion_chain import MOVES, chain_of, moves_of
-from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK
+from tasks.registry.alias.champion_alias import rolled_back_to
 from tasks.registry.mlflow.store import Store
 from tasks.registry.open_pipeline import OpenPipeline
 
@@ -34,12 +34,13 @@ def kept_versions(
         return {}
     store, name = pipeline.store, pipeline.config.name
     champion, versions = store.pointed(name), store.versions(name)
+    back = rolled_back_to(champion, {v.version: v for v in versions}.get) if champion else ()
     moves = pipeline.ledger.decisions(name, kinds=MOVES)
     chain = chain_of(champion.version, moves_of(moves)) if champion else None
     reasons = [
         ("champion", [champion.version] if champion else []),
         ("alias", store.aliased(name)),
-        ("rollback", rolled_back_to(champion, versions)),
+        ("rollback", [v.version for v in back]),
         ("probation", (*chain.members, chain.base) if chain else ()),
         ("newest", [v.version for v in versions[:NEWEST]]),
         ("recent", [v.version for v in versions if not _is_old(v, before)]),
@@ -54,22 +55,6 @@ def kept_versions(
         for version in found:
             kept.setdefault(version, reason)
     return kept
-
-
-def rolled_back_to(
-    champion: ModelVersion | None, versions: Sequence[ModelVersion]
-) -> tuple[str, ...]:
-    """Return the versions by which a rollback finds its way, down to the one it goes back to."""
-    by_number = {version.version: version for version in versions}
-    line: list[str] = []
-    former = champion.tags.get(REPLACED, "none") if champion else "none"
-    while former not in _NONE and former not in line:
-        line.append(former)
-        found = by_number.get(former)
-        if found is None or ROLLED_BACK not in found.tags:
-            break
-        former = found.tags.get(REPLACED, "none")
-    return tuple(line)
 
 
 def named_by(decision: Decision) -> frozenset[str]:

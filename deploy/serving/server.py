@@ -20,10 +20,9 @@ from starlette.types import ASGIApp
 from deploy.child_processes import end, launch
 from deploy.serving.app import OPEN_PATHS, Limits, PredictionServer
 from deploy.stack.environments import common
-from deploy.web.addresses import listening
 from deploy.web.basic_authentication import Authentication
 from deploy.web.request_guard import Guard
-from deploy.web.uvicorn_server import run_server
+from deploy.web.uvicorn_server import listening, run_server
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import Pipeline, load_pipelines
 from tasks.base.runtime.environment import (

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from deploy.web.addresses import listening
 from deploy.web.basic_authentication import BasicAuthentication
 from deploy.web.page import page_app
 from deploy.web.request_guard import Guard
 from deploy.web.session_access import Access
-from deploy.web.uvicorn_server import run_server
+from deploy.web.uvicorn_server import listening, run_server
 from tasks.base.errors import UsageError
 from tasks.base.runtime.loopback import is_loopback
 

@@ -1,4 +1,4 @@
-"""A server on a socket that is already bound."""
+"""A server on a socket of its own, whose connections are bounded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tasks.base.errors import UsageError
 
 MOST_BYTES = 65_536
 HEAD_SECONDS = 20.0
@@ -32,6 +34,18 @@ def run_server(
         ws_max_size=1_000_000,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def listening(host: str, port: int, use: str, *, backlog: int) -> socket.socket:
+    """Return a socket that listens on an address; UsageError, with its `use`, when it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=backlog)
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port} can't be used for {use}: {error.strerror or error}.",
+            "Name an address of this machine with --host and a free port with --port.",
+        ) from None
 
 
 class BoundedHttp(HttpToolsProtocol):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         GainAnswer,
         Performance,
     )
+    from tasks.base.training_records import MetricValue
     from tasks.history.overview import PipelineHealth
     from tasks.lineage.evidence_chain import Chain
     from tasks.lineage.records import Link
@@ -220,8 +221,7 @@ def _first(text: str, most: int = 100) -> str:
 
 
 def _performance(found: Performance) -> str:
-    mature = found.mature and found.realised is not None and found.realised.value is not None
-    value = found.realised if mature else found.estimated or found.realised
+    value, mature = _stated(found)
     how = "realised" if mature else "estimated"
     reference = f", reference {valued(found.reference)}" if found.reference else ""
     worse = "worse: " if found.worse else ""
@@ -308,12 +308,17 @@ def _word(one: SeenWindow) -> tuple[str, str]:
     return ("ordinary", "green") if one.enough else ("too few", "dim")
 
 
+def _stated(found: Performance) -> tuple[MetricValue | None, bool]:
+    """Return the metric, and whether it is realised with all labels in; else it is estimated."""
+    mature = found.mature and found.realised is not None and found.realised.value is not None
+    return found.realised if mature else found.estimated or found.realised, mature
+
+
 def value_of(found: Performance | None) -> str:
     """Return the metric as realised, or as estimated with a sign before it."""
     if found is None:
         return ""
-    mature = found.mature and found.realised is not None and found.realised.value is not None
-    value = found.realised if mature else found.estimated or found.realised
+    value, mature = _stated(found)
     if value is None or value.value is None:
         return ""
     return f"{'' if mature else '≈ '}{brief(value.value)}"

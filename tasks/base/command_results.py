@@ -37,10 +37,20 @@ def _line_of_old(line: Any) -> Any:
     return line.partition(": ")[::2] if isinstance(line, str) else line
 
 
-_ANSWERED = {
-    "candidate", "status", "cv_mean", "cv_std", "holdout", "holdout_low", "holdout_high",
-    "fit_seconds",
+_ANSWERED: Any = {
+    "leaderboard": {"__all__": {
+        "candidate", "status", "cv_mean", "cv_std", "holdout", "holdout_low", "holdout_high",
+        "fit_seconds",
+    }},
+    "verdict": {
+        "promoted", "reason", "sentence", "difference", "interval", "margin", "skipped",
+    },
+    **dict.fromkeys((
+        "pipeline", "task", "metric", "challenger", "mlflow_run_id", "mlflow_uri", "mlflow_pages",
+        "report", "assumptions", "findings", "reused", "unchanged", "data_digest",
+    ), True),
 }  # fmt: skip
+"""Fields of a training that ``--json`` shows as they are."""
 
 
 class TrainingOutcome(Record):
@@ -81,48 +91,24 @@ class TrainingOutcome(Record):
 
     def answer(self) -> dict[str, object]:
         """Return the result for `keepfit run --json`."""
-        verdict = self.verdict
+        stated = self.model_dump(mode="json", include=_ANSWERED)
         return {
-            "pipeline": self.pipeline,
+            **stated,
             "training": self.mode.kind,
             "training_reason": self.mode.reason,
             "recipe_of": self.mode.recipe_of,
             "refit_obstacle": self.mode.obstacle or None,
-            "task": self.task,
-            "metric": self.metric,
             "rows": {"train": self.rows_train, "holdout": self.rows_holdout},
-            "leaderboard": [
-                row.model_dump(mode="json", include=_ANSWERED) for row in self.leaderboard
-            ],
-            "challenger": self.challenger,
             "metrics": {k: v.value for k, v in self.metrics.items() if v.value is not None},
             "intervals": {k: [v.low, v.high] for k, v in self.metrics.items() if v.low is not None},
-            "verdict": {
-                "promoted": verdict.promoted,
-                "reason": verdict.reason,
-                "sentence": verdict.sentence,
-                "difference": verdict.difference,
-                "interval": list(verdict.interval) if verdict.interval else None,
-                "margin": verdict.margin,
-                "complete": verdict.complete,
-                "skipped": list(verdict.skipped),
-            },
+            "verdict": {**stated["verdict"], "complete": self.verdict.complete},
             "model": (
                 {"name": self.model.name, "version": self.model.version} if self.model else None
             ),
             "champion": self.champion_version,
-            "mlflow_run_id": self.mlflow_run_id,
-            "mlflow_uri": self.mlflow_uri,
-            "mlflow_pages": self.mlflow_pages.model_dump() if self.mlflow_pages else None,
             "prefect_flow_run_id": self.prefect_run_id,
-            "report": self.report,
             "contract": {"page": self.contract_page, "warnings": self.contract_warnings},
-            "assumptions": list(self.assumptions),
-            "findings": [note.model_dump(mode="json") for note in self.findings],
             "diagnosis": [f"{word}: {sentence}" for word, sentence in self.diagnosis],
-            "reused": list(self.reused),
-            "unchanged": self.unchanged,
-            "data_digest": self.data_digest,
             "seconds": round(self.seconds, 3),
             "next": self.next_command,
         }
@@ -192,6 +178,13 @@ class SeenWindow(Record):
         return {**ends, **self.model_dump(mode="json", exclude={"window"})}
 
 
+_SHOWN = {
+    "pipeline", "version", "alarm", "reasons", "sentence", "gain", "waiting", "empty", "decision",
+    "moved", "findings", "correlation", "report", "evidently", "mlflow_run_id",
+}  # fmt: skip
+"""Fields of a pass that ``--json`` shows as they are."""
+
+
 class MonitoringOutcome(Record):
     """Result of one monitoring pass: its newest window in full, and all in short."""
 
@@ -234,16 +227,12 @@ class MonitoringOutcome(Record):
         """Return the result for `keepfit monitor --json`."""
         window, latest = self.window, self.latest
         return {
-            "pipeline": self.pipeline,
-            "version": self.version,
+            **self.model_dump(mode="json", include=_SHOWN),
             "window": {
                 "start": window.start.isoformat() if window else None,
                 "end": window.end.isoformat() if window else None,
                 "rows": self.rows,
             },
-            "alarm": self.alarm,
-            "reasons": list(self.reasons),
-            "sentence": self.sentence,
             "enough": self.drift.enough if self.drift else False,
             "columns": [
                 c.model_dump(mode="json") for c in (self.drift.columns if self.drift else ())
@@ -255,20 +244,10 @@ class MonitoringOutcome(Record):
                 "reference": _plain_value(latest.reference if latest else None),
                 "labelled": latest.labelled if latest else 0,
             },
-            "gain": None if self.gain is None else self.gain.model_dump(mode="json"),
             "windows": [one.answer() for one in self.windows],
-            "waiting": self.waiting,
-            "empty": self.empty,
             "matured": [
                 p.model_dump(mode="json") for p in self.performance if p.window != self.window
             ],
-            "decision": self.decision.model_dump(mode="json"),
-            "moved": self.moved,
-            "findings": [note.model_dump(mode="json") for note in self.findings],
-            "correlation": self.correlation,
-            "report": self.report,
-            "evidently": self.evidently,
-            "mlflow_run_id": self.mlflow_run_id,
             "prefect_flow_run_id": self.prefect_run_id,
             "seconds": round(self.seconds, 3),
             "next": self.next_command,

@@ -210,7 +210,7 @@ class PipelineConfig(Section):
     def _suits_task(self) -> None:
         found = contradiction(self)
         if found is not None:
-            raise contradiction_at(found.at, found.text)
+            raise found
         if self.labels and self.task in ("regression", "ranking"):
             raise contradiction_at("labels", f"`labels` are of classes, not of {self.task}")
         if self.objective is not None and self.task == "regression":

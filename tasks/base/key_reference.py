@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from tasks.base.config import PipelineConfig
 from tasks.base.errors import UsageError
 from tasks.base.pipeline_file import nearest
+from tasks.base.settings.document_validation import models_in, tag_of
 from tasks.base.training_records import Record
 
 _BOUNDS = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<", "MinLen": "length ≥", "MaxLen": "length ≤"}
@@ -59,7 +60,7 @@ def explain(key: str | None = None) -> list[KeyEntry]:
 def _entries(model: type[BaseModel], prefix: str) -> list[KeyEntry]:
     entries: list[KeyEntry] = []
     for name, field in model.model_fields.items():
-        sections = [m for m in _models(field.annotation) if m is not model]
+        sections = [m for m in models_in(field.annotation) if m is not model]
         about = field.description or (sections[0].__doc__ or "" if len(sections) == 1 else "")
         bounds = [
             f"{_BOUNDS[type(part).__name__]} {astuple(part)[0]}"
@@ -81,7 +82,7 @@ def _inner(sections: list[type[BaseModel]], key: str) -> list[KeyEntry]:
     found: dict[str, dict[str, KeyEntry]] = {}
     for section in sections:
         for entry in _entries(section, f"{key}."):
-            found.setdefault(entry.key, {})[_kind(section)] = entry
+            found.setdefault(entry.key, {})[tag_of(section)] = entry
     return [_merged(of, len(sections)) for of in found.values()]
 
 
@@ -95,11 +96,6 @@ def _merged(of: dict[str, KeyEntry], kinds: int) -> KeyEntry:
         default=" | ".join(dict.fromkeys(e.default for e in entries)),
         about=": ".join(filter(None, (", ".join(of) if len(of) < kinds else "", about))),
     )
-
-
-def _kind(section: type[BaseModel]) -> str:
-    tag = section.model_fields.get("kind")
-    return str((get_args(tag.annotation) or ("",))[0]) if tag else ""
 
 
 def _words(annotation: Any) -> str:
@@ -121,7 +117,7 @@ def _words(annotation: Any) -> str:
     }  # fmt: skip
     name = getattr(annotation, "__name__", str(annotation))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        kind = _kind(annotation)
+        kind = tag_of(annotation)
         return f"section of kind {kind}" if kind else "section"
     return plain.get(name, name)
 
@@ -137,9 +133,3 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     return str(value)
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for a in get_args(annotation) for m in _models(a)]

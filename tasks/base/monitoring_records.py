@@ -181,14 +181,12 @@ class HarmFinding(Record):
     columns: tuple[str, ...] = ()  # columns that it rests on, the strongest first
 
 
-class SegmentDrift(Record):
-    """Whether the rows of a window that have one value of a column could hurt."""
+class Segment(Record):
+    """The rows of a window that have one value of a column."""
 
     column: str
     value: str
-    rows: int  # of the segment in the window
-    harmful: bool = False
-    harm: tuple[HarmFinding, ...] = ()
+    rows: int
 
     @property
     def name(self) -> str:
@@ -196,23 +194,22 @@ class SegmentDrift(Record):
         return f"{self.column} = {self.value}"
 
 
-class SegmentPerformance(Record):
-    """The champion's performance on the rows with one value of a column."""
+class SegmentDrift(Segment):
+    """Whether the rows of a segment could hurt."""
 
-    column: str
-    value: str
-    rows: int
+    harmful: bool = False
+    harm: tuple[HarmFinding, ...] = ()
+
+
+class SegmentPerformance(Segment):
+    """The champion's performance on a segment."""
+
     # loss, reference: mean loss of the labelled rows, and of those that the model had not seen in
     # training: log loss, or the absolute error of a regression, or the share of wrong classes.
     loss: float
     reference: float
     p_value: float  # of its being no greater than in the reference, corrected over all segments
     worse: bool = False  # whether it is
-
-    @property
-    def name(self) -> str:
-        """The segment as a person writes it."""
-        return f"{self.column} = {self.value}"
 
 
 class ColumnFinding(Record):

@@ -104,16 +104,17 @@ def load_pipeline(
 
 
 def load_pipelines(files: Sequence[Path]) -> list[Pipeline]:
-    """Read the files of one process, or the default one; UsageError when two have one name."""
-    pipelines = [load_pipeline(file) for file in files or (None,)]
-    names = [pipeline.config.name for pipeline in pipelines]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(
-            f"Two of the files name their pipeline {twice!r}.",
-            "Each pipeline of a process needs a name of its own: rename one.",
-        )
-    return pipelines
+    """Read the files named, or the default one; UsageError when two name their pipeline alike."""
+    found: dict[str, Pipeline] = {}
+    for file in files or (None,):
+        pipeline = load_pipeline(file)
+        first = found.setdefault(pipeline.config.name, pipeline)
+        if first.path.resolve() != pipeline.path.resolve():
+            raise UsageError(
+                f"{first.path} and {pipeline.path} name their pipeline {pipeline.config.name!r}.",
+                "Each pipeline needs a name of its own: rename one.",
+            )
+    return list(found.values())
 
 
 def pipeline_of(

@@ -131,20 +131,19 @@ class SeveralUnits(_Note):
     files: dict[str, str] = Field({})  # unit to the first file that holds it, if several
 
 
-ReadingNote = Annotated[
-    SkippedLines
-    | FileAside
-    | ChangedColumns
-    | LabelTwins
-    | JoinedLabels
-    | UnreadColumn
+_ColumnNote = (
+    UnreadColumn
     | LostDigits
     | BeyondRange
     | DecodedBytes
     | UnnamedIndex
     | PartitionKeyInFile
     | AmountsRead
-    | SeveralUnits,
+    | SeveralUnits
+)
+
+ReadingNote = Annotated[
+    SkippedLines | FileAside | ChangedColumns | LabelTwins | JoinedLabels | _ColumnNote,
     Field(discriminator="kind"),
 ]
 
@@ -162,22 +161,12 @@ def note_text(note: ReadingNote) -> str:
             return _aside_text(note)
         case ChangedColumns():
             return _changed_text(note)
-        case LabelTwins() | JoinedLabels():
-            return _twins_text(note) if isinstance(note, LabelTwins) else _joined_text(note)
+        case LabelTwins():
+            return _twins_text(note)
+        case JoinedLabels():
+            return _joined_text(note)
         case _:
             return _column_text(note)
-
-
-_ColumnNote = (
-    UnreadColumn
-    | LostDigits
-    | BeyondRange
-    | DecodedBytes
-    | UnnamedIndex
-    | PartitionKeyInFile
-    | AmountsRead
-    | SeveralUnits
-)
 
 
 def _column_text(note: _ColumnNote) -> str:

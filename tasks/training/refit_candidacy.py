@@ -10,6 +10,7 @@ from tasks.base.errors import NoNewerRowsError, UsageError
 from tasks.base.monitoring_records import PolicyDecision
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.text.commands import command
+from tasks.base.text.phrases import listed
 from tasks.base.training_records import ModelVersion, Recipe, Schema, Snapshot, TrainingMode
 from tasks.base.utc_times import as_utc
 from tasks.data.snapshots import read_frame
@@ -81,18 +82,14 @@ def obstacle(
         return f"training.candidates does not name {', '.join(sorted(absent))}, which {named} is"
     gone = [name for name in theirs.features if name not in snapshot.kinds]
     if gone:
-        return f"columns of {named} are gone: {_named(gone)}"
+        return f"columns of {named} are gone: {listed(gone, _MOST_NAMED)}"
     changed = [
         name
         for name, kind in theirs.features.items()
         if (kind == "numeric") != (schema.features.get(name, kind) == "numeric")
     ]
-    return f"columns of {named} are of another kind now: {_named(changed)}" if changed else ""
-
-
-def _named(columns: list[str]) -> str:
-    more = f" and {len(columns) - _MOST_NAMED} more" if len(columns) > _MOST_NAMED else ""
-    return ", ".join(columns[:_MOST_NAMED]) + more
+    kinds = listed(changed, _MOST_NAMED)
+    return f"columns of {named} are of another kind now: {kinds}" if changed else ""
 
 
 def on_champions_columns(schema: Schema, champion: ModelVersion) -> Schema:

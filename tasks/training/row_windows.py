@@ -60,12 +60,9 @@ def training_snapshot(
     return snapshot.model_copy(update={"findings": (*aside, *changed, *snapshot.findings)})
 
 
-def rows_to_score(
-    pipeline: Pipeline, *, settled: bool = False
-) -> tuple[Source | None, tuple[FileAside, ...]]:
+def rows_to_score(pipeline: Pipeline) -> tuple[Source | None, tuple[FileAside, ...]]:
     """Return the scoring source, or the source, without unfinished files; see `complete_part`."""
-    config = pipeline.config
-    return _read_part(pipeline, config.scoring.source or config.source, settled=settled)
+    return _read_part(pipeline, pipeline.config.scoring.source or pipeline.config.source)
 
 
 def _read_part(

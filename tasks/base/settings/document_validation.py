@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -112,11 +111,11 @@ def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[B
     """Return the model that holds the key at `location` of an error in `model`."""
     here: list[type[BaseModel]] = [model]
     for part in location:
-        tagged = [m for m in here if _tag_of(m) == part]
+        tagged = [m for m in here if tag_of(m) == part]
         if tagged:
             here = tagged
             continue
-        inner = [m for owner in here for m in _models_in(_annotation(owner, part))]
+        inner = [m for owner in here for m in models_in(_annotation(owner, part))]
         here = inner or here
     return here[0] if here else None
 
@@ -126,15 +125,15 @@ def _annotation(owner: type[BaseModel], part: int | str) -> Any:
     return field.annotation if field else None
 
 
-def _tag_of(model: type[BaseModel]) -> str | None:
+def tag_of(model: type[BaseModel]) -> str:
+    """Return the `kind` by which the file names a section; empty for one without."""
     field = model.model_fields.get("kind")
     options = get_args(field.annotation) if field else ()
-    return str(options[0]) if len(options) == 1 else None
+    return str(options[0]) if len(options) == 1 else ""
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the sections that a key may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, UnionType, tuple, list, dict) or get_args(annotation):
-        return [m for a in get_args(annotation) for m in _models_in(a)]
-    return []
+    return [m for a in get_args(annotation) for m in models_in(a)]

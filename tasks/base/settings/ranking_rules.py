@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
+from pydantic_core import PydanticCustomError
 
-class Contradiction(NamedTuple):
-    """The key at whose line the file contradicts itself, and the sentence."""
-
-    at: tuple[str, ...]
-    text: str
-
+from tasks.base.settings.section import contradiction_at
 
 _Rule = tuple[tuple[str, ...], bool, str]  # key, whether the file states it, and why it may not
 _RANKING = "`{name}` is for a ranking; add `task: ranking`, or remove the line"
@@ -29,14 +25,14 @@ _DIAGNOSIS = (
 _BREAKDOWN = "`{name}` breaks metrics down by rows, and a ranking is judged by groups; remove it"
 
 
-def contradiction(config: Any) -> Contradiction | None:
-    """Return the first thing of a `PipelineConfig` that does not go with its task, or None."""
+def contradiction(config: Any) -> PydanticCustomError | None:
+    """Return an error about the first thing that does not go with its task, or None."""
     # A ranking needs `group`, and it among the `id_columns`: a row is named by what it is ranked in
     # and by what is ranked, and these ids join the ledger's rows to their group.
     ranks = config.task == "ranking"
     found = (_of_ranking if ranks else _of_others)(config)
     first = next(((at, text) for at, given, text in found if given), None)
-    unsuited = first and Contradiction(first[0], first[1].format(name=".".join(first[0])))
+    unsuited = first and contradiction_at(first[0], first[1].format(name=".".join(first[0])))
     return _roles(config) or unsuited if ranks else unsuited
 
 
@@ -66,10 +62,10 @@ def _of_ranking(config: Any) -> tuple[_Rule, ...]:
     )
 
 
-def _roles(config: Any) -> Contradiction | None:
+def _roles(config: Any) -> PydanticCustomError | None:
     group, item = config.group, config.item
     if group is None:
-        return Contradiction(
+        return contradiction_at(
             ("task",),
             "`task: ranking` needs a `group`: name the column whose rows are ranked together, "
             "such as the user or the query",
@@ -79,12 +75,12 @@ def _roles(config: Any) -> Contradiction | None:
         others["time_column"] = (config.time_column,) if config.time_column else ()
         for role, columns in others.items():
             if column is not None and column in columns:
-                return Contradiction((key,), f"the {key} {column!r} stands in `{role}` too")
+                return contradiction_at((key,), f"the {key} {column!r} stands in `{role}` too")
     if group == item:
-        return Contradiction(("item",), f"`item` and `group` both name {group!r}")
+        return contradiction_at(("item",), f"`item` and `group` both name {group!r}")
     if group not in config.id_columns:
         example = ", ".join([group, item or "what is ranked"])
-        return Contradiction(
+        return contradiction_at(
             ("id_columns",) if config.id_columns else ("group",),
             f"the group {group!r} has to be among the `id_columns`, as a row of a ranking is named "
             f"by its group and its item: write `id_columns: [{example}]`",

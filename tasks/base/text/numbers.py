@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from math import floor, isfinite, log10
 from typing import TYPE_CHECKING
+
+from tasks.base.utc_times import as_utc
 
 if TYPE_CHECKING:
     from tasks.base.training_records import TrainingMode
@@ -86,11 +88,7 @@ def size(value: int) -> str:
 
 def moment(value: datetime | None) -> str:
     """Return a time in UTC; one without a zone is taken to be in UTC."""
-    if value is None:
-        return ABSENT
-    if value.tzinfo is not None:
-        value = value.astimezone(UTC)
-    return f"{value:%Y-%m-%d %H:%M} UTC"
+    return ABSENT if value is None else f"{as_utc(value):%Y-%m-%d %H:%M} UTC"
 
 
 def metric_words(metric: str) -> str:

@@ -203,18 +203,27 @@ def _moved(
     return Moved(version=version, former=previous, at=intent.written)
 
 
+def rolled_back_to(
+    champion: ModelVersion, find: Callable[[str], ModelVersion | None]
+) -> tuple[ModelVersion, ...]:
+    """Return the versions by which a rollback finds its way, down to the one it goes back to."""
+    # One that was rolled back from itself is passed over for the one that it had replaced.
+    line = [champion]
+    while len(line) == 1 or ROLLED_BACK in line[-1].tags:
+        replaced = line[-1].tags.get(REPLACED, "none")
+        if replaced == "none" or replaced in {version.version for version in line}:
+            break
+        if (former := find(replaced)) is None:
+            break
+        line.append(former)
+    return tuple(line[1:])
+
+
 def _before(registry: Registry, current: ModelVersion) -> ModelVersion:
     """Return the newest version in the champion's line that was not rolled back from."""
-    seen = {current.version}
-    replaced = current.tags.get(REPLACED, "none")
-    while replaced != "none" and replaced not in seen:
-        seen.add(replaced)
-        version = registry.found(current.name, replaced)
-        if version is None:
-            break
-        if ROLLED_BACK not in version.tags:
-            return _verified(registry, current.name, replaced)
-        replaced = version.tags.get(REPLACED, "none")
+    line = rolled_back_to(current, lambda version: registry.found(current.name, version))
+    if line and ROLLED_BACK not in line[-1].tags:
+        return _verified(registry, current.name, line[-1].version)
     raise UsageError(
         f"{current.name}: no version before the champion, version {current.version}, is left to "
         "go back to.",

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ class Collecting(Catalog):
             if version.version in self.aliased(version.name):
                 return False
             champion = self.pointed(version.name)
-            if champion and champion.tags.get(champion_alias.REPLACED) == version.version:
+            if champion and found in champion_alias.rolled_back_to(
+                champion, partial(self.found, version.name)
+            ):
                 return False
             self.tag_version(found, {champion_alias.VERIFIED: "collected"})
             return True

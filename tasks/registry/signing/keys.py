@@ -64,7 +64,7 @@ def own_key() -> str | None:
 def trusted_keys() -> frozenset[str]:
     """Return the public keys that a signature may be of."""
     stated = os.environ.get(TRUSTED_VARIABLE, "").replace(",", " ").split()
-    kept = {line.partition("#")[0].strip() for line in _trusted_lines()} - {""}
+    kept = {*map(_key_in, _trusted_lines())} - {""}
     for key in (*stated, *kept):
         _check(key, f"{TRUSTED_VARIABLE} or {_path(TRUSTED_FILE)}")
     own = own_key()
@@ -80,7 +80,7 @@ def trust(key: str) -> None:
 
 def _trust(key: str) -> None:
     lines = _trusted_lines()
-    if key not in {line.partition("#")[0].strip() for line in lines}:
+    if key not in map(_key_in, lines):
         _write(TRUSTED_FILE, "\n".join([*lines, key]) + "\n")
 
 
@@ -88,7 +88,7 @@ def distrust(key: str) -> bool:
     """Trust a public key no longer; return whether the file named it."""
     with _alone():
         lines = _trusted_lines()
-        kept = [line for line in lines if line.partition("#")[0].strip() != key]
+        kept = [line for line in lines if _key_in(line) != key]
         if len(kept) != len(lines):
             _write(TRUSTED_FILE, "".join(f"{line}\n" for line in kept))
     return len(kept) != len(lines)
@@ -186,10 +186,21 @@ def _writing() -> Iterator[None]:
 
 
 def _trusted_lines() -> list[str]:
+    path = _trusted(_path(TRUSTED_FILE))
     try:
-        return _trusted(_path(TRUSTED_FILE)).read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InfrastructureError(
+            f"{path}: the trusted keys cannot be read ({error}).",
+            "It is a text file with a key a line: restore it, or remove it and trust them again.",
+        ) from None
+
+
+def _key_in(line: str) -> str:
+    """Return the key of a line of the trusted ones; what follows # is for people."""
+    return line.partition("#")[0].strip()
 
 
 def _path(name: str) -> Path:

@@ -108,10 +108,8 @@ def open_run(pipeline: OpenPipeline, basis: Basis, prefect_run: str | None) -> s
         )
     # The file's own text: what came from the environment is not in it.
     pipeline.store.log_text(run_id, "pipeline.yaml", pipeline.document.text)
-    files: dict[str, str | Path] = {}
     if contract.page:
-        files["contract.html"] = contract.page
-    pipeline.store.log_files(run_id, files)
+        pipeline.store.log_files(run_id, {"contract.html": contract.page})
     pipeline.store.log_text(run_id, "contract.json", contract.model_dump_json(indent=1))
     pipeline.store.log_text(run_id, "schema.json", roles.running(None).model_dump_json(indent=1))
     return run_id

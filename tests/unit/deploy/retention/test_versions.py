@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.retention.state_folder import collect
-from deploy.retention.versions import kept_versions, named_by, rolled_back_to
+from deploy.retention.versions import kept_versions, named_by
 from tasks.base.errors import EvidenceError
 from tasks.base.monitoring_records import Decision, new_correlation
 from tasks.base.pipeline_file import Pipeline, load_pipeline
@@ -21,7 +21,7 @@ from tasks.base.training_records import ModelVersion
 from tasks.history.state_sizes import sizes
 from tasks.ledger.ledger import ledger_of
 from tasks.lineage.evidence_chain import explain_version
-from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK, VERIFIED
+from tasks.registry.alias.champion_alias import REPLACED, ROLLED_BACK, VERIFIED, rolled_back_to
 from tasks.registry.mlflow.store import Store
 from tasks.registry.packaging.provenance import PROCESS_TAG
 from tests.opened import opened
@@ -188,8 +188,8 @@ def test_the_line_of_rollbacks_ends_also_where_it_runs_in_a_circle() -> None:
     ]
     champion = ModelVersion(name="m", version="3", run_id="", tags={REPLACED: "1"})
 
-    assert rolled_back_to(champion, versions) == ("1", "2")
-    assert rolled_back_to(None, versions) == ()
+    line = rolled_back_to(champion, {version.version: version for version in versions}.get)
+    assert tuple(version.version for version in line) == ("1", "2")
 
 
 def test_a_refusal_names_the_champion_it_was_judged_against(folder: Path) -> None:
@@ -269,6 +269,17 @@ def test_what_an_alias_took_meanwhile_is_not_retired(folder: Path, store: Store)
     assert retired == ["4"]
     with pytest.raises(EvidenceError, match="never loaded back"):
         store.promote_by_hand("moving", "4")
+
+
+def test_what_a_rollback_goes_back_to_past_another_is_not_retired(store: Store) -> None:
+    for _ in range(3):
+        listed(store, "line")
+    moved(store, "line", "2", "1")
+    moved(store, "line", "3", "2")
+    versions = {v.version: v for v in store.versions("line")}
+    store.tag_version(versions["2"], {ROLLED_BACK: "2026-03-01T00:00:00+00:00"})
+
+    assert not store.retire_version(versions["1"])
 
 
 def test_a_family_with_a_run_of_somebody_else_stays_whole(folder: Path, store: Store) -> None:

@@ -120,6 +120,19 @@ def test_a_trusted_key_that_is_none_is_named(folder: Path, monkeypatch: pytest.M
         keys.trusted_keys()
 
 
+def test_trusted_keys_that_are_no_text_are_named_with_what_to_do(folder: Path) -> None:
+    keys.sign(b"x")
+    file = folder / keys.TRUSTED_FILE
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(InfrastructureError, match=r"trusted_keys: .* cannot be read") as error:
+        keys.trusted_keys()
+    assert "a key a line" in error.value.remedy
+    file.unlink()
+    file.mkdir(mode=0o700)
+    with pytest.raises(InfrastructureError, match="cannot be read"):
+        keys.trusted_keys()
+
+
 def test_a_folder_that_cannot_be_written_is_told_with_what_to_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
