@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,15 @@ from tasks.base.errors import DataError
 from tasks.base.monitoring_records import Window
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.libraries import pd, sa
+from tasks.base.runtime.progress import reported
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import NUMBERS, Schema
 from tasks.ledger import outbox
 from tasks.ledger.coverage import of_window, with_labels
 from tasks.ledger.records import AnsweredCells, Role, Written
 from tasks.ledger.storage import cell_values
 from tasks.ledger.storage.answered_cells import forms_text
-from tasks.ledger.storage.bulk_insert import staged
+from tasks.ledger.storage.bulk_insert import interruptible, rebuilt, slices, staged
 from tasks.ledger.storage.database import Database, lock
 from tasks.ledger.storage.row_keys import BatchKeys, row_keys, times_of
 from tasks.ledger.storage.tables import (
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     """Predictions, and the rows they are of: ids, time and features under their own names."""
 
 _MARKS = frozenset({"prediction", "model_name", "model_version", "run_id", "batch"})
+_SLICE = 100_000  # rows that one statement inserts: between two, progress is reported
 _FEW = 10_000  # rows that are looked up one by one, however many the ledger has
 
 
@@ -92,9 +96,9 @@ def write(
         total, doubles = next(places), 0
         if keys.may_repeat:
             distinct = sa.select(sa.func.count(stage.c.key.distinct()))
-            doubles = total - int(connection.execute(distinct).scalar_one())
+            doubles = total - int(interruptible(connection, distinct).scalar_one())
         reach("ledger.predictions.halfway")
-        new = _take(connection, stage, pipeline, role, version, number)
+        new = _take(connection, stage, total, pipeline, role, version, number)
         if to_send and new:
             outbox.mark(connection, pipeline, batch, version)
         connection.execute(
@@ -250,7 +254,13 @@ def _batch(
 
 
 def _take(
-    connection: sa.Connection, stage: sa.Table, pipeline: str, role: Role, version: str, batch: int
+    connection: sa.Connection,
+    stage: sa.Table,
+    rows: int,
+    pipeline: str,
+    role: Role,
+    version: str,
+    batch: int,
 ) -> int:
     """Insert the staged rows that are not there yet; return how many."""
     shared = {
@@ -260,14 +270,41 @@ def _take(
         "version": version,
         "batch": batch,
     }
-    cells = [column for column in stage.c if column.name != "place"]
-    given = [column.name for column in cells]
-    chosen = sa.select(*(sa.literal(value).label(name) for name, value in shared.items()), *cells)
-    # SQLite allows ON CONFLICT after a SELECT only where that has a WHERE; in key order the
-    # index grows at its end. Of a key that comes twice the first row is the one that stays.
-    chosen = chosen.where(sa.true()).order_by(stage.c.key, stage.c.place)
-    insert = insert_absent(connection, predictions).from_select([*shared, *given], chosen)
-    return int(connection.execute(insert).rowcount)
+    marks = [sa.literal(value).label(name) for name, value in shared.items()]
+    given = [column.name for column in stage.c if column.name != "place"]
+    new = 0
+    with _index_of_times(connection, rows):
+        for query in _in_order_of_key(connection, stage, rows):
+            cells = (query.selected_columns[name] for name in given)
+            chosen = query.with_only_columns(*marks, *cells)
+            insert = insert_absent(connection, predictions).from_select([*shared, *given], chosen)
+            new += int(interruptible(connection, insert).rowcount)
+    return new
+
+
+def _index_of_times(connection: sa.Connection, rows: int) -> AbstractContextManager[None]:
+    """Return what keeps the index of times while `rows` are inserted."""
+    # In key order times come as they like, and where the index is larger than the cache each row
+    # reads and writes a page of it. SQLite makes it anew where most of it would be of this batch.
+    there = connection.execute(sa.select(sa.func.sum(batches.c.new))).scalar() or 0
+    if connection.dialect.name == "sqlite" and rows > max(_SLICE, there):
+        (index,) = predictions.indexes
+        return rebuilt(connection, index)
+    return nullcontext()
+
+
+def _in_order_of_key(
+    connection: sa.Connection, stage: sa.Table, rows: int
+) -> Iterator[sa.Select[Any]]:
+    """Yield the queries whose rows are to be inserted one after the other."""
+    # In key order the index grows at its end; of a key that comes twice the first row stays.
+    if connection.dialect.name == "sqlite" and rows > _SLICE:
+        number = -(-rows // _SLICE)
+        parts = slices(connection, stage, "key, place", _SLICE)
+        yield from reported(parts, number, "ledger", plural(rows, "prediction"))
+        return
+    # SQLite allows ON CONFLICT after a SELECT only where that has a WHERE.
+    yield sa.select(stage).where(sa.true()).order_by(stage.c.key, stage.c.place)
 
 
 def read(

@@ -11,10 +11,12 @@ from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.libraries import pd
+from tasks.base.runtime.progress import reported
 from tasks.base.runtime.temporary import temporary_folder
 from tasks.base.settings.object_addresses import with_stem
 from tasks.base.settings.scoring import ParquetSink, Sink
 from tasks.base.text.commands import command
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import ContractResult, ModelVersion, Schema, Snapshot
 from tasks.contracts.contract_files import known_contract
 from tasks.ledger.training_outcomes import last_outcomes
@@ -90,9 +92,11 @@ def score_batch(
         predicted = predicted_parts(
             pipeline, snapshot, champion, folder, _known_categories(pipeline)
         )
+        parts = zip(predicted.frames(), predicted.rows(), strict=True)
+        text = f"{plural(predicted.counts.rows, 'prediction')} prepared"
         written = pipeline.ledger.write_predictions(
             pipeline.config.name,
-            zip(predicted.frames(), predicted.rows(), strict=True),
+            reported(parts, len(predicted.files), "ledger", text),
             champion.roles,
             version=champion.version,
             run_id=champion.run_id,

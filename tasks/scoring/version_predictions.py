@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pa, pd
+from tasks.base.runtime.progress import reported
+from tasks.base.text.phrases import plural
 from tasks.base.training_records import ModelVersion, Schema, Snapshot
 from tasks.data.snapshots import places_of, read_frame
 from tasks.plugins.versions import require_hooks
@@ -122,7 +124,8 @@ def predicted_parts(
     places = places_of(snapshot)
     counts = ScoringCounts(rows=0)
     files: list[Path] = []
-    for rows in _parts(snapshot.rows, 1 if roles.group else max(1, -(-snapshot.rows // PART_ROWS))):
+    parts = _parts(snapshot.rows, 1 if roles.group else max(1, -(-snapshot.rows // PART_ROWS)))
+    for rows in reported(parts, len(parts), "predict", plural(snapshot.rows, "row")):
         found, counted = score_frame(
             read_frame(snapshot.path, columns=columns, rows=rows), roles, model,
             version=version, run_id=version.run_id, batch=snapshot.digest,

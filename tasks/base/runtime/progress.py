@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _LOGGER = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -37,3 +41,13 @@ def report(step: Step) -> None:
             _LOGGER.info("%s: %s", step.stage, step.text)
         else:
             _reporter(step)
+
+
+def reported(items: Iterable[T], total: int, stage: str, text: str) -> Iterator[T]:
+    """Yield `total` items, and after each but a single one report how long the others will take."""
+    began = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        if total > 1:
+            left = (time.monotonic() - began) / done * (total - done)
+            report(Step(stage, text, done, total, left))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from tasks.base.runtime.libraries import sa
 
 _ROWS_AT_ONCE = 50_000
+_SECONDS_BETWEEN_STOPS = 0.1
 
 
 def staged(
@@ -32,3 +35,43 @@ def staged(
     while values := list(islice(remaining, _ROWS_AT_ONCE)):
         connection.exec_driver_sql(f"INSERT INTO {name} VALUES ({marks})", values)  # noqa: S608 - names of our own
     return table
+
+
+def slices(
+    connection: sa.Connection, stage: sa.Table, order: str, rows: int
+) -> Iterator[sa.Select[Any]]:
+    """Yield queries of a SQLite stage, `rows` each, which together give it in `order`."""
+    # Sorted once into a table of its own, whose row numbers are then the order.
+    name = f"{stage.name}_in_order"
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS temp.{name}")
+    in_order = f"CREATE TEMPORARY TABLE {name} AS SELECT * FROM {stage.name} ORDER BY {order}"  # noqa: S608 - names of our own
+    interruptible(connection, sa.text(in_order))
+    table = stage.to_metadata(sa.MetaData(), name=name)
+    number: sa.ColumnElement[int] = sa.literal_column("rowid")
+    last = connection.execute(sa.select(sa.func.max(number)).select_from(table)).scalar() or 0
+    for first in range(0, last, rows):
+        yield sa.select(table).where(number > first, number <= first + rows).order_by(number)
+
+
+@contextmanager
+def rebuilt(connection: sa.Connection, index: sa.Index) -> Iterator[None]:
+    """Drop an index, and make it anew of all rows at the end."""
+    index.drop(connection)
+    yield
+    interruptible(connection, sa.schema.CreateIndex(index))
+
+
+def interruptible(connection: sa.Connection, statement: sa.Executable) -> sa.CursorResult[Any]:
+    """Execute a statement that may take long; the database stops it where a signal raises here."""
+    # A thread that waits in SQLite answers no signal until SQLite returns.
+    driver: Any = connection.connection.driver_connection
+    stop = driver.interrupt if connection.dialect.name == "sqlite" else driver.cancel
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(connection.execute, statement)
+        try:
+            return running.result()
+        except BaseException:
+            # Again until it has ended: what has not begun yet is not stopped.
+            while wait([running], _SECONDS_BETWEEN_STOPS).not_done:
+                stop()
+            raise

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,24 @@ def process(code: str, *arguments: object, **environ: str) -> subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+class Stopped(BaseException):
+    """A signal came."""
+
+
+@contextmanager
+def signals_raising(number: signal.Signals) -> Iterator[None]:
+    """Let signal `number` raise `Stopped`, as one raises that ends a command."""
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    before = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 class Forked:

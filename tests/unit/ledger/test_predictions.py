@@ -4,6 +4,7 @@ import json
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,21 @@ import sqlalchemy as sa
 from tasks.base.errors import DataError
 from tasks.base.monitoring_records import Window
 from tasks.base.runtime.failpoints import VARIABLE
+from tasks.base.runtime.progress import Step, set_reporter
 from tasks.base.training_records import ModelVersion, Schema
+from tasks.ledger import predictions as written_predictions
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.records import Role, Written
-from tests.unit.ledger.made import NAME, Forked, opened, predictions, process, schema
+from tests.unit.ledger.made import (
+    NAME,
+    Forked,
+    Stopped,
+    opened,
+    predictions,
+    process,
+    schema,
+    signals_raising,
+)
 
 
 def write(
@@ -98,6 +110,69 @@ def test_parts_of_a_batch_are_what_the_whole_is(ledger: Ledger, ids: tuple[str, 
     )
     masks = ledger.in_batch("parts", (rows for _, rows in parts), roles, "b1", "1")
     assert np.concatenate(list(masks)).sum() == found.new
+
+
+def test_a_delivery_in_slices_is_what_it_is_at_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = predictions(3000, id=np.random.default_rng(0).integers(0, 2000, 3000))
+    marks = {"version": "1", "run_id": "r", "batch": "b1"}
+    ledger.write_predictions("whole", frame.iloc[:900], schema(), **marks)
+    ledger.write_predictions("sliced", frame.iloc[:900], schema(), **marks)
+    at_once = ledger.write_predictions("whole", frame, schema(), **marks)
+    monkeypatch.setattr(written_predictions, "_SLICE", 700)
+    assert ledger.write_predictions("sliced", frame, schema(), **marks) == at_once
+    pd.testing.assert_frame_equal(
+        ledger.window_rows("sliced", None, schema()), ledger.window_rows("whole", None, schema())
+    )
+
+
+def test_the_index_of_times_is_made_after_a_delivery_larger_than_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written_predictions, "_SLICE", 700)
+    ledger, done = opened(tmp_path), []
+
+    def note(*given: Any) -> None:
+        done.extend(word for word in ("DROP INDEX", "CREATE INDEX", "INTO keepfit_predictions")
+                    if word in given[2])  # fmt: skip
+
+    sa.event.listen(ledger.engine, "after_cursor_execute", note)
+    write(ledger, predictions(1500))
+    assert done == ["DROP INDEX", *["INTO keepfit_predictions"] * 3, "CREATE INDEX"]
+    done.clear()
+    write(ledger, predictions(800, start=1500), batch="later")
+    assert done == ["INTO keepfit_predictions"] * 2
+    assert ledger.coverage(NAME, hours(1000, 2000)).rows == 1000
+    with ledger.reading() as connection:
+        assert connection.execute(sa.text("PRAGMA integrity_check")).scalar() == "ok"
+        assert sa.inspect(connection).get_indexes("keepfit_predictions")
+
+
+def test_a_signal_amid_a_delivery_rolls_it_back_and_the_next_one_delivers_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written_predictions, "_SLICE", 700)
+    ledger, reported = opened(tmp_path), []
+    write(ledger, predictions(1000), batch="earlier")
+
+    def show(step: Step) -> None:
+        reported.append((step.done, step.total, step.seconds_left is not None))
+        if step.done == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    set_reporter(show)
+    try:
+        with signals_raising(signal.SIGTERM), pytest.raises(Stopped):
+            write(ledger, predictions(3000, 500))
+    finally:
+        set_reporter(None)
+    assert reported == [(1, 5, True), (2, 5, True)]
+    assert ledger.coverage(NAME, None).rows == 1000
+    assert Forked(lambda: written(tmp_path, None, 500)).answer() == "2500"
+    assert ledger.window_rows(NAME, None, schema())["key"].tolist() == [
+        f'["{i}"]' for i in range(3500)
+    ]
 
 
 def test_a_batch_written_twice_is_there_once(ledger: Ledger) -> None:
