@@ -27,7 +27,6 @@ def check_frame(
     contract: Contract,
     *,
     kinds: Mapping[str, str] | None = None,
-    show_values: bool = True,
     now: datetime | None = None,
 ) -> CheckOutcome:
     """Check every rule of `contract` on `frame`, which is not changed."""
@@ -40,9 +39,9 @@ def check_frame(
     verdicts = {result.rule: result for result in raw if result.column is None}
     moment = now or datetime.now(UTC)
     results = [
-        *check_table(frame, contract, facts, verdicts, moment, show_values=show_values),
-        *_of_columns(frame, contract, facts, raw, kinds or {}, show_values),
-        *_of_rules(frame, contract, verdicts, show_values),
+        *check_table(frame, contract, facts, verdicts, moment),
+        *_of_columns(frame, contract, facts, raw, kinds or {}),
+        *_of_rules(frame, contract, verdicts),
     ]
     return CheckOutcome.since(started, results, len(frame))
 
@@ -53,7 +52,6 @@ def _of_columns(
     facts: Mapping[str, ColumnFacts],
     raw: list[RawResult],
     kinds: Mapping[str, str],
-    show_values: bool,
 ) -> Iterator[CheckResult]:
     verdicts: dict[str, dict[str, RawResult]] = {}
     for result in raw:
@@ -65,21 +63,20 @@ def _of_columns(
             yield missing_column(name, rule, strangers)
             continue
         check = ColumnCheck(
-            name, rule, facts[name], verdicts.get(name, {}), kinds.get(name), show_values,
-            contract.by_chance,
+            name, rule, facts[name], verdicts.get(name, {}), kinds.get(name), contract.by_chance
         )  # fmt: skip
         yield from check.results()
 
 
 def _of_rules(
-    frame: pd.DataFrame, contract: Contract, written: Mapping[str, RawResult], show_values: bool
+    frame: pd.DataFrame, contract: Contract, written: Mapping[str, RawResult]
 ) -> Iterator[CheckResult]:
     for index, rule in enumerate(contract.rules):
         if rule.sql is not None:
             result = _sql_result(frame, rule, by_chance=contract.by_chance)
         else:
             result = _expectation_result(len(frame), rule, written[f"#{index}"])
-        yield replace(result, key=rule.key, sample=result.sample if show_values else ())
+        yield replace(result, key=rule.key)
 
 
 def _sql_result(frame: pd.DataFrame, rule: Rule, *, by_chance: bool) -> CheckResult:

@@ -140,11 +140,12 @@ def _together(contract: Contract, names: Sequence[str]) -> list[str]:
         wanted.add(contract.table.future.column)
     named = {column for rule in contract.rules for column in rule.columns}
     folded = {column.casefold() for column in named}
-    return [n for n in names if n in wanted | named or n.casefold() in folded] or [names[0]]
+    return [n for n in names if n in wanted or n.casefold() in folded] or [names[0]]
 
 
 def _piece(contract: Contract, part: Sequence[str], *, whole: bool) -> Contract:
-    columns = {n: rule for n, rule in contract.columns.items() if n in part}
+    wanted = set(part)
+    columns = {n: rule for n, rule in contract.columns.items() if n in wanted}
     if not whole:
         return contract.model_copy(update={"columns": columns, "table": _UNASKED, "rules": ()})
     relaxed = {"extra_columns": "ignore", "column_order": "ignore"}

@@ -329,11 +329,6 @@ class Contract(Part):
         table = self.table.model_copy(update={"nulls": commonest})
         return self.model_copy(update={"table": table})
 
-    @classmethod
-    def from_dict(cls, values: Any) -> Contract:
-        """Build a contract from plain values; pydantic's error has the place in its ``loc``."""
-        return cls.model_validate(values)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for YAML or JSON, without what equals its default."""
         head: dict[str, Any] = {"contract": self.contract, "version": self.version}

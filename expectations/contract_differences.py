@@ -79,8 +79,7 @@ def _difference(
         text, edits = _of_column(result, contract, inferred, read)
     else:
         text, edits = _of_table(result, contract, inferred)
-    name = result.rule if result.column is None else f"{result.column}.{result.rule}"
-    return Difference(name, result.severity, result.expected, result.observed, text, edits)
+    return Difference(result.name, result.severity, result.expected, result.observed, text, edits)
 
 
 def _of_written(
@@ -104,9 +103,9 @@ def _of_table(
         return "any order", (Edit(("table", "column_order"), "ignore"),)
     if result.rule == "extra columns":
         new = [name for name in inferred.columns if name not in contract.columns]
-        values = inferred.to_dict().get("columns", {})
         listed = ", ".join(shorten(name, 40) for name in new[:5])
-        return f"with {listed}", tuple(Edit(("columns", name), values[name]) for name in new)
+        edits = tuple(Edit(("columns", n), _stated(inferred.columns[n], contract)) for n in new)
+        return f"with {listed}", edits
     if result.rule == "unique":
         left = [k for k in contract.table.unique if tuple(k) != result.key]
         value = [list(key) for key in left] if left else GONE
@@ -128,8 +127,7 @@ def _of_column(
     if new is None:
         return "", ()
     if result.rule == "kind":
-        value = inferred.to_dict()["columns"][name]
-        return f"{new.kind}, and all that follows", (Edit(at, value),)
+        return f"{new.kind}, and all that follows", (Edit(at, _stated(new, contract)),)
     if result.rule == "scale" and new.scale is None:
         return "not required: too few values to judge", (Edit((*at, "scale"), GONE),)
     make = {"nulls": _nulls, "range": _wider, "scale": _wider}.get(result.rule)
@@ -146,6 +144,12 @@ def _of_column(
         more = f" and {len(added) - 5:,} more" if len(added) > 5 else ""
         return f"also {listed}{more}", (Edit((*at, "categories", "values"), values),)
     return "", ()
+
+
+def _stated(rule: ColumnRule, contract: Contract) -> dict[str, Any]:
+    """Return a column's rules as `contract` writes them: without nulls that it states for all."""
+    usual = {"nulls"} if rule.nulls == contract.table.nulls else None
+    return rule.model_dump(mode="json", exclude_defaults=True, exclude=usual)
 
 
 def _nulls(rule: ColumnRule, new: ColumnRule, result: CheckResult) -> Mapping[str, Any]:

@@ -33,14 +33,13 @@ WHOLE = 0.5
 
 @dataclass(frozen=True)
 class Faults:
-    """Rows that must not be scored, and why."""
+    """Rows that must not be scored."""
 
     # The fault is of the `whole` table where a column is absent or of another kind or unit, or more
     # than half of the rows are at fault.
 
     rows: Mask  # (n_rows,); all where `whole`
     whole: bool
-    causes: tuple[CheckResult, ...]  # the broken rules
 
 
 def find_faults(
@@ -48,21 +47,21 @@ def find_faults(
 ) -> Faults:
     """Return which rows the broken rules of severity ``error`` are about."""
     # Rows in the future count whatever the rule's severity: they are not scored.
-    causes = tuple(
+    causes = [
         r
         for r in outcome.results
         if not r.passed and (r.severity == "error" or (r.rule == "future" and r.column is not None))
-    )
+    ]
     mask = np.zeros(rows, dtype=bool)
     moment = now or datetime.now(UTC)
     for cause in causes:
         found = _rows_of(cause, read, contract, moment)
         if found is None or found.mean() > WHOLE:
-            return Faults(np.ones(rows, dtype=bool), whole=True, causes=causes)
+            return Faults(np.ones(rows, dtype=bool), whole=True)
         mask |= found
     if rows and mask.mean() > WHOLE:
-        return Faults(np.ones(rows, dtype=bool), whole=True, causes=causes)
-    return Faults(mask, whole=False, causes=causes)
+        return Faults(np.ones(rows, dtype=bool), whole=True)
+    return Faults(mask, whole=False)
 
 
 def _rows_of(result: CheckResult, read: Read, contract: Contract, now: datetime) -> Mask | None:

@@ -24,7 +24,7 @@ from expectations.contract import ColumnRule, Contract
 from expectations.custom_rules import Rule, RuleError
 from expectations.engine.lazy_imports import only_when_used, uncollected, without
 from expectations.engine.libraries import pd
-from expectations.facts.column_facts import ColumnFacts, bound_of, codes_of, gather_facts
+from expectations.facts.column_facts import ColumnFacts, bound_of, codes_of
 from expectations.text.phrases import MAX_SAMPLE, sample_of, say_value
 
 _ROUNDING = 1e-9
@@ -34,7 +34,6 @@ _NOT_USED = (
     "boto3", "botocore", "google.api_core", "google.auth", "google.cloud", "google.oauth2",
     "sqlalchemy",
 )  # fmt: skip
-_CRITICAL = {"error": "critical", "warning": "warning"}
 
 
 @dataclass(frozen=True)
@@ -55,24 +54,14 @@ def warm_up() -> None:
     _great_expectations()
 
 
-def compile_suite(contract: Contract, facts: Mapping[str, ColumnFacts] | None = None) -> Any:
-    """Return the contract as a ``great_expectations.ExpectationSuite``."""
-    # Rules that do not apply to `facts`, the columns to be checked (one that is absent, empty, or
-    # of another type), are left out; None: every rule is compiled. Raises RuleError when ``rules``
-    # names an expectation or an argument that does not exist.
-    gx = _great_expectations()
-    made = [*_native(gx, contract, facts)]
-    made += [_written(index, rule) for index, rule in enumerate(contract.rules) if rule.sql is None]
-    return gx.ExpectationSuite(name=contract.contract, expectations=made)
-
-
 def run_suite(
-    frame: pd.DataFrame, contract: Contract, facts: Mapping[str, ColumnFacts] | None = None
+    frame: pd.DataFrame, contract: Contract, facts: Mapping[str, ColumnFacts]
 ) -> list[RawResult]:
-    """Check `frame` and return one result for every rule that applies; see `compile_suite`."""
-    known = gather_facts(frame, contract.columns) if facts is None else facts
+    """Check `frame` and return one result for every rule that applies to its `facts`."""
+    # A column that is absent, empty, or of another type is checked for what does apply. Raises
+    # RuleError when ``rules`` names an expectation or an argument that does not exist.
     gx = _great_expectations()
-    native = [*_native(gx, contract, known)]
+    native = [*_native(gx, contract, facts)]
     written = {
         index: _written(index, rule)
         for index, rule in enumerate(contract.rules)
@@ -80,7 +69,7 @@ def run_suite(
     }
     if not native and not written:
         return []
-    plain = pd.DataFrame({name: one.values for name, one in known.items()}, index=frame.index)
+    plain = pd.DataFrame({name: one.values for name, one in facts.items()}, index=frame.index)
     context = _context(gx)
     compared = plain.assign(
         **{name: codes_of(plain[name]) for name in _only_compared(plain, contract)}
@@ -247,23 +236,22 @@ def _merged(results: list[RawResult]) -> list[RawResult]:
     return list(merged.values())
 
 
-def _native(gx: Any, contract: Contract, facts: Mapping[str, ColumnFacts] | None) -> Iterator[Any]:
+def _native(gx: Any, contract: Contract, facts: Mapping[str, ColumnFacts]) -> Iterator[Any]:
     table = contract.table
     if table.rows is not None:
         yield gx.expectations.ExpectTableRowCountToBeBetween(
-            min_value=table.rows.min, max_value=table.rows.max,
-            **_meta(None, "rows", table.rows.severity),
-        )  # fmt: skip
+            min_value=table.rows.min, max_value=table.rows.max, **_meta(None, "rows")
+        )
     for columns in table.unique:
-        if facts is None or all(column in facts for column in columns):
+        if all(column in facts for column in columns):
             yield _together_unique(gx, columns)
     for name, rule in contract.columns.items():
-        if name and (facts is None or name in facts):
-            yield from _of_column(gx, name, rule, None if facts is None else facts[name])
+        if name and name in facts:
+            yield from _of_column(gx, name, rule, facts[name])
 
 
 def _together_unique(gx: Any, columns: tuple[str, ...]) -> Any:
-    meta = _meta(None, unique_rule(columns), "error")
+    meta = _meta(None, unique_rule(columns))
     if len(columns) == 1:
         return gx.expectations.ExpectColumnValuesToBeUnique(column=columns[0], **meta)
     return gx.expectations.ExpectCompoundColumnsToBeUnique(column_list=list(columns), **meta)
@@ -274,19 +262,17 @@ def unique_rule(columns: tuple[str, ...]) -> str:
     return "unique " + " + ".join(columns)
 
 
-def _of_column(gx: Any, name: str, rule: ColumnRule, facts: ColumnFacts | None) -> Iterator[Any]:
+def _of_column(gx: Any, name: str, rule: ColumnRule, facts: ColumnFacts) -> Iterator[Any]:
     make = gx.expectations
     if rule.nulls is not None:
         limit = rule.nulls.max if rule.nulls.usual is None else rule.nulls.usual
-        yield make.ExpectColumnValuesToNotBeNull(
-            column=name,
-            mostly=max(0.0, 1 - limit - _ROUNDING),
-            **_meta(name, "nulls", rule.nulls.severity or rule.severity),
-        )
-    if facts is not None and (facts.stored == "empty" or rule.storage not in {None, facts.stored}):
+        share = max(0.0, 1 - limit - _ROUNDING)
+        meta = _meta(name, "nulls")
+        yield make.ExpectColumnValuesToNotBeNull(column=name, mostly=share, **meta)
+    if facts.stored == "empty" or rule.storage not in {None, facts.stored}:
         return
     if rule.range is not None:
-        meta = _meta(name, "range", rule.range.severity or rule.severity)
+        meta = _meta(name, "range")
         if rule.range.min is not None:
             low = bound_of(rule.range.min)
             yield make.ExpectColumnMinToBeBetween(column=name, min_value=low, **meta)
@@ -294,18 +280,14 @@ def _of_column(gx: Any, name: str, rule: ColumnRule, facts: ColumnFacts | None) 
             high = bound_of(rule.range.max)
             yield make.ExpectColumnMaxToBeBetween(column=name, max_value=high, **meta)
     if rule.categories is not None:
-        yield make.ExpectColumnValuesToBeInSet(
-            column=name,
-            value_set=list(rule.categories.values),
-            **_meta(name, "categories", rule.categories.severity or rule.severity),
-        )
+        known, meta = list(rule.categories.values), _meta(name, "categories")
+        yield make.ExpectColumnValuesToBeInSet(column=name, value_set=known, **meta)
     if rule.unique:
-        meta = _meta(name, "unique", rule.severity)
-        yield make.ExpectColumnValuesToBeUnique(column=name, **meta)
+        yield make.ExpectColumnValuesToBeUnique(column=name, **_meta(name, "unique"))
 
 
-def _meta(column: str | None, rule: str, severity: str) -> dict[str, Any]:
-    return {"meta": {"keepfit": {"column": column, "rule": rule}}, "severity": _CRITICAL[severity]}
+def _meta(column: str | None, rule: str) -> dict[str, Any]:
+    return {"meta": {"keepfit": {"column": column, "rule": rule}}}
 
 
 def _written(index: int, rule: Rule) -> Any:
@@ -323,7 +305,7 @@ def _written(index: int, rule: Rule) -> Any:
         )
     implementation = get_expectation_impl(str(rule.expect))
     try:
-        return implementation(**rule.arguments, **_meta(None, f"#{index}", rule.severity))
+        return implementation(**rule.arguments, **_meta(None, f"#{index}"))
     except (TypeError, ValueError) as error:
         raise _argument_error(index, rule, implementation, error) from None
 

@@ -22,13 +22,13 @@ from starlette.routing import Route
 
 from deploy.serving.limits import RateLimit, TooLargeError, body_of
 from deploy.serving.metrics import Metrics
-from deploy.serving.openapi import openapi
+from deploy.serving.openapi import openapi, request_schema
 from expectations.text.phrases import shorten
 from tasks.base.errors import DataError, KeepfitError
 from tasks.base.text.commands import command
 from tasks.serving.current_champion import CurrentChampion
 from tasks.serving.delivery import record_of, spool_folder
-from tasks.serving.request_columns import Fault, RequestColumns
+from tasks.serving.request_columns import RequestColumns
 from tasks.serving.row_rules import Broken
 from tasks.serving.served_model import Answer, ServedModel
 from tasks.serving.spool import Spool
@@ -300,7 +300,6 @@ class PredictionServer:
             status = 404 if one is None else 503
             return _json(_error("usage", f"{shorten(name, 60)!r} {message}.", ""), status)
         model = one.model
-        described = openapi([one], token=self._token)["paths"][f"/pipelines/{name}/predict"]
         return _json(
             {
                 "pipeline": name,
@@ -312,7 +311,7 @@ class PredictionServer:
                 "contract": model.contract_digest,
                 "checked_by_scoring_only": list(model.rules.unchecked),
                 "through_a_frame": model.encoder is None,
-                "request": described["post"]["requestBody"]["content"][_JSON]["schema"],
+                "request": request_schema(model),
             }
         )
 
@@ -412,7 +411,7 @@ def _body(model: ServedModel, answer: Answer, count: int, identity: str) -> dict
             entry["rank"] = int(answer.rank[place])
         rows[row] = entry
     for row, faults in answer.faults.items():
-        rows[row] = {"errors": [_fault(fault) for fault in faults[:_MOST_NAMES]]}
+        rows[row] = {"errors": [vars(fault) for fault in faults[:_MOST_NAMES]]}
     body: dict[str, Any] = {
         "request_id": identity,
         "pipeline": model.version.name,
@@ -426,13 +425,6 @@ def _body(model: ServedModel, answer: Answer, count: int, identity: str) -> dict
     if answer.ignored:
         body["ignored"] = [shorten(name, 60) for name in answer.ignored[:_MOST_NAMES]]
     return body
-
-
-def _fault(fault: Fault) -> dict[str, Any]:
-    return {
-        "column": fault.column, "rule": fault.rule, "message": fault.message,
-        "remedy": fault.remedy,
-    }  # fmt: skip
 
 
 def _warning(one: Broken) -> dict[str, Any]:

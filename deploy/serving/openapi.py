@@ -12,7 +12,7 @@ from tasks.serving.served_model import ServedModel
 
 _TYPES: dict[CellType, dict[str, Any]] = {
     "number": {"type": ["number", "null"]},
-    "truth": {"type": ["boolean", "null"]},
+    "boolean": {"type": ["boolean", "null"]},
     "time": {"type": ["string", "null"], "format": "date-time"},
     "text": {"type": ["string", "null"]},
     "any": {"type": ["string", "number", "boolean", "null"]},

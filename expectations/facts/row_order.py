@@ -99,7 +99,4 @@ def order_rows(frame: pd.DataFrame, time_column: str | None) -> RowOrder:
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return mid-ranks, equal for equal values."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts - 1) / 2)[inverse], dtype=np.float64)
+    return pd.Series(values).rank().to_numpy()

@@ -44,7 +44,6 @@ class ColumnCheck:
     facts: ColumnFacts
     verdicts: Mapping[str, RawResult]  # rule to Great Expectations' result
     kind: str | None = None  # inferred from the table at hand
-    show_values: bool = True
     by_chance: bool = False
 
     def results(self) -> Iterator[CheckResult]:
@@ -91,7 +90,7 @@ class ColumnCheck:
             observed=observed,
             failed_rows=failed,
             failed_share=failed / self.facts.present,
-            sample=self._sample(misfits if count else self.facts.values.dropna().head(5)),
+            sample=_sample(misfits if count else self.facts.values.dropna().head(5)),
         )
 
     def _nulls(self) -> CheckResult:
@@ -144,26 +143,24 @@ class ColumnCheck:
         most = rule.farthest if few else rule.max
         far = off_scale(self.facts, rule)
         failed = int(far.sum())
-        observed = "as before"
+        observed = f"as before: {say_number(middle)}"
         passed = least <= middle <= most
-        shown = f" of {say_number(middle)}" if self.show_values else ""
         if not passed:
             failed = self.facts.present
-            observed = f"a median size{shown}: another unit?"
+            observed = f"a median size of {say_number(middle)}: another unit?"
         elif failed:
             # Where only a few rows are at fault, the median of all is as it was.
             beyond = np.abs(self.facts.values[far].to_numpy(np.float64))
-            shown = f", a median of {say_number(float(np.median(beyond)))}" * self.show_values
-            observed = f"{say_failed(failed, self.facts.present)} of another size{shown}"
-        elif self.show_values:
-            observed += f": {say_number(middle)}"
+            shown = say_number(float(np.median(beyond)))
+            observed = f"{say_failed(failed, self.facts.present)} of another size, a median of "
+            observed += shown
         return replace(
             result,
             passed=passed and not failed,
             observed=observed,
             failed_rows=failed,
             failed_share=failed / max(self.facts.present, 1),
-            sample=self._sample(self.facts.values[far]),
+            sample=_sample(self.facts.values[far]),
         )
 
     def _range(self) -> CheckResult:
@@ -173,15 +170,14 @@ class ColumnCheck:
         if rule.max_share:
             expected += f", at most {say_share(rule.max_share)} of the rows with a value outside"
         ends = _say_ends(self.facts)
-        passing = ends if self.show_values and self.facts.present else "none outside"
         return self._judged(
             "range",
             lambda: outside(self.facts, rule.min, rule.max),
             rule.max_share,
             rule.severity,
             expected,
-            passing,
-            f"outside; {ends}" if self.show_values else "outside",
+            ends if self.facts.present else "none outside",
+            f"outside; {ends}",
         )
 
     def _categories(self) -> CheckResult:
@@ -217,9 +213,8 @@ class ColumnCheck:
         constant = self.facts.constant and self.facts.present >= MIN_VARYING
         observed = "values differ"
         if constant:
-            observed = f"one value in all {say_rows(self.facts.present)}"
-            if self.show_values:
-                observed += f": {say_value(self.facts.values.dropna().iloc[0])}"
+            value = say_value(self.facts.values.dropna().iloc[0])
+            observed = f"one value in all {say_rows(self.facts.present)}: {value}"
         return CheckResult(
             self.name, "varies", "warning", not constant, "values differ", observed,
             self.facts.present if constant else 0, 1.0 if constant else 0.0,
@@ -255,11 +250,12 @@ class ColumnCheck:
             observed=f"{say_failed(failed, self.facts.present, limit)} {failing}",
             failed_rows=failed,
             failed_share=failed / self.facts.present,
-            sample=self._sample(self.facts.values[mask]),
+            sample=_sample(self.facts.values[mask]),
         )
 
-    def _sample(self, values: pd.Series[Any]) -> tuple[str, ...]:
-        return sample_of(values.drop_duplicates().head(20)) if self.show_values else ()
+
+def _sample(values: pd.Series[Any]) -> tuple[str, ...]:
+    return sample_of(values.drop_duplicates().head(20))
 
 
 def missing_column(name: str, rule: ColumnRule, strangers: Sequence[str]) -> CheckResult:

@@ -23,8 +23,6 @@ def check_table(
     facts: Mapping[str, ColumnFacts],
     verdicts: Mapping[str, RawResult],
     now: datetime,
-    *,
-    show_values: bool,
 ) -> Iterator[CheckResult]:
     """Yield one result for every rule on the table as a whole."""
     table = contract.table
@@ -33,14 +31,14 @@ def check_table(
     if table.freshness is not None:
         yield _freshness(table.freshness, facts.get(table.freshness.column), now)
     if table.future is not None:
-        yield _future(table.future, facts.get(table.future.column), now, show_values=show_values)
+        yield _future(table.future, facts.get(table.future.column), now)
     names = [str(name) for name in frame.columns]
     if table.extra_columns != "ignore":
         yield _extra_columns(names, contract, table.extra_columns)
     if table.column_order != "ignore":
         yield _column_order(names, list(contract.columns), table.column_order)
     for columns in table.unique:
-        yield _unique(frame, columns, verdicts.get(unique_rule(columns)), show_values)
+        yield _unique(frame, columns, verdicts.get(unique_rule(columns)))
 
 
 def _rows(rows: int, rule: RowsRule, verdict: RawResult | None) -> CheckResult:
@@ -67,9 +65,7 @@ def _freshness(rule: FreshnessRule, facts: ColumnFacts | None, now: datetime) ->
     return replace(result, passed=age <= rule.max_age, observed=f"{text}, {_say_age(age)} old")
 
 
-def _future(
-    rule: FutureRule, facts: ColumnFacts | None, now: datetime, *, show_values: bool
-) -> CheckResult:
+def _future(rule: FutureRule, facts: ColumnFacts | None, now: datetime) -> CheckResult:
     result = CheckResult(
         rule.column, "future", rule.severity, True,
         f"no row later than {format_span(rule.tolerance)} from now", "no row in the future", 0, 0.0,
@@ -86,7 +82,7 @@ def _future(
         observed=f"{say_failed(failed, facts.present)} in the future",
         failed_rows=failed,
         failed_share=failed / max(facts.present, 1),
-        sample=sample_of(facts.values[mask].drop_duplicates().head(5)) if show_values else (),
+        sample=sample_of(facts.values[mask].drop_duplicates().head(5)),
     )
 
 
@@ -119,7 +115,7 @@ def _column_order(names: list[str], wanted: list[str], severity: Severity) -> Ch
 
 
 def _unique(
-    frame: pd.DataFrame, columns: tuple[str, ...], verdict: RawResult | None, show_values: bool
+    frame: pd.DataFrame, columns: tuple[str, ...], verdict: RawResult | None
 ) -> CheckResult:
     named = " + ".join(shorten(column, 40) for column in columns)
     result = CheckResult(
@@ -147,5 +143,5 @@ def _unique(
         observed=f"{say_failed(failed, len(frame))} agree with another",
         failed_rows=failed,
         failed_share=failed / len(frame),
-        sample=sample if show_values else (),
+        sample=sample,
     )

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Check the snapshot that `request` names and return the outcome as plain values."""
     # Where the request names a file for them, the positions of the rows at fault are written there.
-    contract = Contract.from_dict(request["contract"])
+    contract = Contract.model_validate(request["contract"])
     path = request["snapshot"]
 
     def read(columns: Sequence[str]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from tasks.data.snapshots import open_table
 from tasks.data.source_table import absent_column
 from tasks.data.targets import labels_of, task_of
 from tasks.data.typing.numbers import PLAIN
+from tasks.data.typing.storage import READ_AS, storage_of
 
 _ID_NAME = re.compile(
     r"(?:^|[_\s.-])(?:id|uuid|guid)$|^(?:row|record)[_ ]?(?:no|nr|num|number)$|[a-z](?:ID|Id)$"
@@ -70,24 +71,15 @@ def infer_kinds(
 
 
 def _kind(column: Any, name: str, *, is_target: bool) -> Kind:
-    if _constant(column):
-        return "constant" if not is_target else _plain_kind(column)
     if is_target:
-        return _plain_kind(column)
+        return READ_AS[storage_of(column)]
+    if _constant(column):
+        return "constant"
     if pa.types.is_integer(column.type):
         return _kind_of_integers(column, name)
     if pa.types.is_string(column.type):
         return _kind_of_text(column)
-    return _plain_kind(column)
-
-
-def _plain_kind(column: Any) -> Kind:
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_timestamp(kind):
-        return "datetime"
-    return "categorical" if pa.types.is_string(kind) else "numeric"
+    return READ_AS[storage_of(column)]
 
 
 def _constant(column: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from tasks.base.runtime.libraries import pa, pc
 from tasks.base.source_notes import JoinedLabels, LabelTwins
 from tasks.data.source_table import nearest
+from tasks.data.typing.storage import integers_of
 
 Labels = Mapping[str, Sequence[str]]
 MOST_TWINS = 20
@@ -84,6 +85,5 @@ def label_texts(column: Any) -> Any:
     if pa.types.is_boolean(kind):
         words = pc.if_else(column, "True", "False")
         return words.cast(pa.string())
-    if pa.types.is_floating(kind) and pc.all(pc.equal(column, pc.floor(column))).as_py():
-        column = column.cast(pa.int64())
-    return column.cast(pa.string())
+    whole = integers_of(column) if pa.types.is_floating(kind) else None
+    return (column if whole is None else whole).cast(pa.string())

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.base.arrays import Array, Floats, Ints, Mask
-from tasks.base.runtime.libraries import pa, pc
+from tasks.base.runtime.libraries import pa, pc, pd
 from tasks.base.runtime.mapped_files import let_mapped_pages_go, prefetch
 from tasks.base.training_records import NUMBERS, Kind, Schema
 from tasks.data.targets import Judged, labels_of
@@ -181,12 +181,8 @@ def auc(values: Floats, y: Array) -> float:
 
 
 def _ranks(values: Floats) -> Floats:
-    """Return average ranks from 1; ties share theirs."""
-    filled = np.where(np.isnan(values), -np.inf, values)
-    _, place, counts = np.unique(filled, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    averages: Floats = last - (counts - 1) / 2
-    return averages[place]
+    """Return average ranks from 1, those of nulls first; ties share theirs."""
+    return pd.Series(values).rank(na_option="top").to_numpy()
 
 
 def _rank_correlation(values: Floats, y: Array) -> float:

@@ -45,7 +45,7 @@ from tasks.data.typing.storage import (
 from tasks.plugins.features import given_table, hooks_identity, with_features
 
 # Raise it when the same source would give another snapshot than before.
-_FORMAT = 2
+_FORMAT = 3
 _LOGGER = logging.getLogger(__name__)
 _TICK = timedelta(microseconds=1)
 

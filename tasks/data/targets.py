@@ -16,6 +16,7 @@ from tasks.base.text.phrases import listed
 from tasks.base.training_records import NUMBERS, Schema, Task
 from tasks.data.label_spellings import twins_among
 from tasks.data.source_table import nearest
+from tasks.data.typing.storage import integers_of
 
 MAX_CLASSES = 100
 MAX_GRADES = 31
@@ -59,7 +60,7 @@ def task_of(column: Any, config: PipelineConfig) -> Judged:
     distinct = pc.count_distinct(usable).as_py()
     if distinct == 1:
         raise DataError(
-            f"the target {config.target!r} has one value only, {_label(usable[0].as_py())!r}.",
+            f"the target {config.target!r} has one value only, {str(usable[0].as_py())!r}.",
             "Load rows with at least two, for example a longer training.window.",
         )
     task, assumed = _task(usable, distinct, config)
@@ -114,7 +115,7 @@ def _task(usable: Any, distinct: int, config: PipelineConfig) -> tuple[Task, lis
     if not numbers:
         return "multiclass", []
     few = distinct <= min(MAX_INTEGER_CLASSES, len(usable) // ROWS_PER_INTEGER_CLASS)
-    if few and _whole(usable):
+    if few and (pa.types.is_integer(usable.type) or integers_of(usable) is not None):
         return "multiclass", [
             f"{config.target!r} holds {distinct} distinct whole numbers, taken as labels "
             "(`task: regression` treats them as amounts)"
@@ -151,20 +152,14 @@ def _graded(usable: Any, config: PipelineConfig, notes: list[str]) -> Judged:
     return Judged("ranking", assumptions=tuple(notes), grades=grades, relevant=relevant)
 
 
-def _whole(usable: Any) -> bool:
-    if pa.types.is_integer(usable.type):
-        return True
-    return bool(pc.all(pc.equal(usable, pc.floor(usable))).as_py())
-
-
 def _classes(
     usable: Any, config: PipelineConfig, notes: list[str]
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     counted = pc.value_counts(native_labels(usable))
     labels = counted.field("values").to_pylist()
-    counts = dict(zip(map(_label, labels), counted.field("counts").to_pylist(), strict=True))
-    kept = [label for label in sorted(labels) if counts[_label(label)] >= 2]
-    rare = [_label(label) for label in labels if counts[_label(label)] < 2]
+    counts = dict(zip(map(str, labels), counted.field("counts").to_pylist(), strict=True))
+    kept = [label for label in sorted(labels) if counts[str(label)] >= 2]
+    rare = [str(label) for label in labels if counts[str(label)] < 2]
     if len(kept) > MAX_CLASSES:
         raise DataError(
             f"the target {config.target!r} has {len(kept):,} classes; at most {MAX_CLASSES} are "
@@ -180,11 +175,7 @@ def _classes(
         notes.append(
             f"classes with a single row are set aside: {listed(sorted(rare))} ({len(rare):,} rows)"
         )
-    return tuple(_label(label) for label in kept), counts
-
-
-def _label(label: Any) -> str:
-    return str(label)
+    return tuple(str(label) for label in kept), counts
 
 
 def native_labels(usable: Any) -> Any:
@@ -193,8 +184,9 @@ def native_labels(usable: Any) -> Any:
     if pa.types.is_integer(kind):
         return usable.cast(pa.int64())
     if pa.types.is_floating(kind):
-        if _whole(usable):
-            return usable.cast(pa.int64())
+        whole = integers_of(usable)
+        if whole is not None:
+            return whole
         return pa.chunked_array([pa.array([str(v) for v in usable.to_pylist()], pa.string())])
     return usable.cast(pa.string()) if not pa.types.is_boolean(kind) else usable
 

@@ -19,9 +19,9 @@ from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.base.source_notes import ChangedColumns
 from tasks.base.training_records import ContractResult, ModelVersion, RuleResult, Snapshot
 from tasks.contracts.contract_files import known_contract
+from tasks.data.files.paths import files_of
 from tasks.data.row_hashes import among, row_hashes
 from tasks.data.snapshots import open_table
-from tasks.data.sources.source import source_files
 from tasks.training.row_windows import scoring_snapshot
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _read(pipeline: Pipeline, snapshot: Snapshot, names: Sequence[str]) -> Snaps
     source = config.scoring.source or config.source
     if not isinstance(source, CsvSource | ParquetSource):
         return None
-    files = tuple(f for f in source_files(source, pipeline.base) if f.name in set(names))
+    files = tuple(f for f in files_of(source, pipeline.base) if f.name in set(names))
     if not files:
         return None
     scoring = config.scoring.model_copy(update={"source": source.only(files)})

@@ -110,11 +110,20 @@ class CurrentChampion:
         if mark == self._file:
             return
         self._file = mark
+        known = self.pipeline
         try:
-            self.pipeline = load_pipeline(self.pipeline.path)
+            found = load_pipeline(known.path)
         except ConfigError as error:
             logger.warning("%s: the last valid version of the file stays in use. %s",
                            self.name, error)  # fmt: skip
+            return
+        # The spool, and the process that delivers it, are of the file as the server found it.
+        if (found.work, found.config.ledger) != (known.work, known.config.ledger):
+            logger.warning("%s: the former version of the file stays in use: its name, state or "
+                           "ledger changed. Start the server again.",
+                           self.name)  # fmt: skip
+            return
+        self.pipeline = found
 
 
 def _mark(path: Path) -> _Mark:

@@ -20,12 +20,11 @@ import numpy as np
 from expectations.text.phrases import say_value, shorten
 from tasks.base.errors import DataError
 from tasks.base.runtime.libraries import pd
-from tasks.base.training_records import Kind
-from tasks.data.sources.frames import LostDigitsError, typed_frame
-from tasks.data.typing.storage import ColumnForm
+from tasks.data.sources.frames import STORED, LostDigitsError, typed_frame
+from tasks.data.typing.storage import ColumnForm, Storage
 
 Cells = list[Any]  # of one column, None where there is none; times: us since 1970, UTC
-CellType = Literal["number", "truth", "time", "text", "any"]
+CellType = Storage | Literal["any"]
 
 _MOST_READ_ALONE = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,17 +32,11 @@ _NAIVE_EPOCH = datetime(1970, 1, 1)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?")
 _TYPES: dict[CellType, str] = {
     "number": "a number",
-    "truth": "true or false",
+    "boolean": "true or false",
     "time": "a time such as 2026-01-31T08:00:00Z",
     "text": "text",
     "any": "text, a number, true or false",
 }
-_STORED: dict[Kind, CellType] = {
-    "numeric": "number", "boolean": "truth", "datetime": "time", "text": "text",
-}  # fmt: skip
-_OF_STORAGE: dict[str, CellType] = {
-    "number": "number", "boolean": "truth", "time": "time", "text": "text",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,9 +92,7 @@ class Column:
         """The type of its cells."""
         if self.form.kind == "datetime":
             return "time"
-        if self.form.storage is not None:
-            return _OF_STORAGE[self.form.storage]
-        return _STORED.get(self.form.kind, "any")
+        return self.form.storage or STORED.get(self.form.kind, "any")
 
     def cells(self, values: Cells, out: RequestColumns) -> Cells:
         """Return `values` as the column's cells; what it cannot take becomes a fault in `out`."""
@@ -179,7 +170,7 @@ _ODD = _Odd()
 _NONE = type(None)
 _PLAIN: dict[CellType, frozenset[type]] = {
     "number": frozenset({float, int, _NONE}),
-    "truth": frozenset({bool, _NONE}),
+    "boolean": frozenset({bool, _NONE}),
     "time": frozenset({_NONE}),
     "text": frozenset({str, _NONE}),
     "any": frozenset({str, bool, float, _NONE}),
@@ -218,7 +209,7 @@ def _time(value: Any) -> Any:
 
 
 _CONVERSIONS: dict[CellType, Callable[[Any], Any]] = {
-    "number": _number, "truth": _truth, "time": _time, "text": _text, "any": _any,
+    "number": _number, "boolean": _truth, "time": _time, "text": _text, "any": _any,
 }  # fmt: skip
 
 
@@ -303,4 +294,4 @@ def _series(cells: Cells, kind: CellType) -> pd.Series[Any]:
         return pd.Series(np.array(moments, dtype=np.int64).view("datetime64[us]"))
     if kind == "text":
         return pd.Series(cells, dtype="str")
-    return pd.Series(cells, dtype=bool if kind == "truth" and None not in cells else object)
+    return pd.Series(cells, dtype=bool if kind == "boolean" and None not in cells else object)

@@ -70,9 +70,9 @@ def _part(
     first, rest = steps[0], steps[1:]
     kinds = {types.get(column) for column in columns}
     reading: _Part | None = None
-    if isinstance(first, CategoryCodes) and kinds <= {"text", "number", "truth", "any"}:
+    if isinstance(first, CategoryCodes) and kinds <= {"text", "number", "boolean", "any"}:
         reading = _codes(first, columns, types)
-    elif isinstance(first, Numbers) and kinds <= {"number", "truth"}:
+    elif isinstance(first, Numbers) and kinds <= {"number", "boolean"}:
         reading = _numbers(first, columns, types, numbers)
     elif isinstance(first, DateParts) and kinds <= {"time"}:
         reading = _dates(first, columns)
@@ -118,7 +118,7 @@ def _numbers(
 ) -> _Part:
     of_matrix = [(n, numbers.index(c)) for n, c in enumerate(columns) if types[c] == "number"]
     targets, sources = [n for n, _ in of_matrix], [place for _, place in of_matrix]
-    truths = [(n, column) for n, column in enumerate(columns) if types[column] == "truth"]
+    truths = [(n, column) for n, column in enumerate(columns) if types[column] == "boolean"]
 
     def values(given: RequestColumns, matrix: NDArray[np.float64]) -> Matrix:
         found = np.empty((given.rows, len(columns)), dtype=np.float32)

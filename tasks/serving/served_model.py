@@ -273,7 +273,7 @@ def _probe_cells(model: ServedModel) -> dict[str, Cells]:
         numbers = [float(x) for x in np.round(draw.normal(0, 10.0 ** draw.integers(0, 5), 8), 2)]
         of_type: dict[str, Cells] = {
             "number": [0, 1, -1, 2.5, 1e300, 12345, *numbers],
-            "truth": [True, False],
+            "boolean": [True, False],
             "time": [0, 1_367_000_000_123_456, -86_400_000_000, 1_700_000_000_000_000],
             "text": ["", "strange", *levels.get(name, [])],
             "any": ["", "strange", 3, 2.5, True, *levels.get(name, [])],

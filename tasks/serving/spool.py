@@ -82,13 +82,13 @@ class Spool:
         if descriptor is None or time.monotonic() - self._since < _REST_SECONDS:
             return None
         self._descriptor = None
-        return partial(_give_up, descriptor)
+        return partial(_give_up, descriptor, self.folder)
 
     def close(self) -> None:
         """Give the segment up."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
-            _give_up(descriptor)
+            _give_up(descriptor, self.folder)
 
     def _undo(self, start: int) -> None:
         """Take back records whose responses are refused; where that fails, stop behind them."""
@@ -114,9 +114,15 @@ class Spool:
         return self._descriptor
 
 
-def _give_up(descriptor: int) -> None:
+def _give_up(descriptor: int, folder: Path) -> None:
     try:
         os.fdatasync(descriptor)
+        # Its name too: a segment under the hidden one that it had first is never delivered.
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
     finally:
         os.close(descriptor)
 

@@ -21,6 +21,7 @@ from tasks.data.csv.preamble import below, find_preamble, stated_separator
 
 CHUNK = 1 << 22
 SAMPLE = 1 << 20
+MAX_FIELD = 1 << 24
 _SAMPLE_KEPT = 1 << 18  # characters: headers and delimiters show in these
 DELIMITERS = (",", ";", "\t", "|")
 NO_DELIMITER = "\x1f"  # the ASCII unit separator: a file of one column
@@ -255,9 +256,12 @@ def _divides_otherwise(header: list[str], delimiter: str) -> bool:
     return len(header) > 1 and bool(others) and not any(name.strip() for name in header[1:])
 
 
-def header_of(sample: str, delimiter: str) -> list[str]:
-    """Return the fields of the first line that is not blank."""
-    for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
+def header_of(sample: str, delimiter: str) -> tuple[int, list[str]]:
+    """Return the fields of the first line that is not blank, and how many lines are above it."""
+    csv.field_size_limit(MAX_FIELD)
+    reader, above = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), 0
+    for row in reader:
         if row and (len(row) > 1 or row[0].strip()):
-            return row
-    return []
+            return above, row
+        above = reader.line_num
+    return above, []

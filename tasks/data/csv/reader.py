@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tasks.data.csv import dialect, repair
 from tasks.data.csv.dialect import NO_DELIMITER, Survey
 from tasks.data.csv.preamble import Preamble, below, find_preamble, skipped, stated_separator
 from tasks.data.files.file_columns import changed_columns
-from tasks.data.files.paths import CSV_ENDINGS, check_size, files_of
+from tasks.data.files.paths import check_size, files_of
 from tasks.data.source_table import SourceTable, nearest
 from tasks.data.typing.amounts import UnitError, units_of
 from tasks.data.typing.inference import Typing
@@ -38,7 +38,7 @@ class _Layout:
     survey: Survey
     delimiter: str
     names: tuple[str, ...]
-    nameless: frozenset[int]
+    unnamed: tuple[str, ...]  # those of `names` that columns without a name got
     preamble: Preamble
     notes: tuple[str, ...]
     detected: dict[str, Any]
@@ -52,14 +52,9 @@ class _Layout:
         return (SkippedLines(file=self.path.name, where="above", lines=lines, sample=sample),)
 
 
-def csv_paths(source: CsvSource, base: Path) -> tuple[Path, ...]:
-    """Return the files of `source`, sorted."""
-    return files_of(source, base, CSV_ENDINGS)
-
-
 def csv_columns(source: CsvSource, base: Path) -> tuple[str, ...]:
     """Return the column names of `source`, made unique; columns without a name included."""
-    return _united([_layout(path, source) for path in csv_paths(source, base)])
+    return _united([_layout(path, source) for path in files_of(source, base)])
 
 
 def read_csv(
@@ -72,7 +67,7 @@ def read_csv(
     may_be_empty: bool = False,
 ) -> SourceTable:
     """Read all rows of `source`; a header without rows is an error unless it `may_be_empty`."""
-    files = csv_paths(source, base)
+    files = files_of(source, base)
     check_size(files, source.max_bytes)
     layouts = [_layout(path, source) for path in files]
     order = _united(layouts)
@@ -90,6 +85,11 @@ def read_csv(
         raise DataError(
             f"{where}: a header and no row.", "Name a file with at least one line of values."
         )
+    notes.extend(
+        f"{layout.path.name}: columns without a name were named by position: {listed(kept)}"
+        for layout in layouts
+        if (kept := [name for name in layout.unnamed if name in texts.column_names])
+    )
     stated = (source.decimal, source.thousands, source.null_values, source.date_formats)
     typing = Typing(TextRules(*stated, layouts[0].delimiter), expected, written)
     # Every column of the file is evidence, whichever of them are requested.
@@ -138,13 +138,15 @@ def _layout(path: Path, source: CsvSource) -> _Layout:
     if source.delimiter is None and delimiter not in (",", NO_DELIMITER):
         detected["delimiter"] = delimiter
     rest = below(survey.sample, preamble.lines)
-    header = [name.strip() for name in dialect.header_of(rest, delimiter)]
+    blank, fields = dialect.header_of(rest, delimiter)
+    preamble = replace(preamble, lines=preamble.lines + blank)
+    header = [name.strip() for name in fields]
     if not header:
         raise SourceError(f"{path.name}: no line of names.", "Name a file with a header line.")
     names, renamed = unique_names(header)
     notes.extend(f"{path.name}: {sentence}" for sentence in renamed)
-    nameless = frozenset(i for i, name in enumerate(header) if not name)
-    return _Layout(path, survey, delimiter, names, nameless, preamble, tuple(notes), detected)
+    unnamed = tuple(new for name, new in zip(header, names, strict=True) if not name)
+    return _Layout(path, survey, delimiter, names, unnamed, preamble, tuple(notes), detected)
 
 
 def _preamble(sample: str, source: CsvSource) -> tuple[Preamble, str]:
@@ -167,7 +169,6 @@ def unique_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...
     taken = set(header)
     names: list[str] = []
     twice: list[str] = []
-    nameless: list[str] = []
     for position, name in enumerate(header, start=1):
         if name and name not in names:
             names.append(name)
@@ -178,12 +179,11 @@ def unique_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...
             number += 1
             new = f"{stem}_{number}"
         names.append(new)
-        (twice if name else nameless).append(new)
+        if name:
+            twice.append(new)
     renamed = []
     if twice:
         renamed.append(f"names that stand twice were numbered: {listed(twice)}")
-    if nameless:
-        renamed.append(f"columns without a name were named by position: {listed(nameless)}")
     if all(_is_number(name) for name in header):
         renamed.append("the first line holds only numbers and was taken as the column names")
     return tuple(names), tuple(renamed)
@@ -282,15 +282,12 @@ def _tidy(table: Any, layouts: list[_Layout], notes: list[str], *, may_be_empty:
     table = _without_empty_end(table, notes, may_be_empty=may_be_empty)
     if not table.num_rows:
         return table
-    nameless = [layouts[0].names[i] for i in sorted(layouts[0].nameless)]
-    dropped = []
+    nameless, dropped = list(layouts[0].unnamed), []
     while nameless and table.column_names[-1] == nameless[-1] and _blank(table[-1]):
         dropped.append(nameless.pop())
         table = table.drop_columns(dropped[-1])
     if dropped:
         notes.append(f"{len(dropped)} empty columns without a name at the end were dropped")
-        gone = "columns without a name were named"
-        notes[:] = [note for note in notes if gone not in note or nameless]
     first = table.column_names[0]
     if table.num_columns > 1 and (first in nameless or first == "Unnamed: 0"):
         table = _without_index(table, first, notes)
@@ -348,6 +345,5 @@ def _without_index(table: Any, name: str, notes: list[str]) -> Any:
     counting = pa.array(range(start or 0, (start or 0) + len(numbers)))
     if start not in (0, 1) or len(numbers) < 2 or not numbers.combine_chunks().equals(counting):
         return table
-    notes[:] = [note for note in notes if not note.endswith(f"by position: {name}")]
     notes.append("the first column counts the rows and was dropped")
     return table.drop_columns(name)

@@ -19,9 +19,8 @@ from typing import IO, Any
 
 from tasks.base.errors import SourceError
 from tasks.base.source_notes import ReadingNote, SkippedLines
-from tasks.data.csv.dialect import NO_DELIMITER, open_bytes
+from tasks.data.csv.dialect import MAX_FIELD, NO_DELIMITER, open_bytes
 
-MAX_FIELD = 1 << 24
 _FOOTER = re.compile(
     r"^\W*(?:(?:grand |sub)?totals?|sum|summe|source|quelle|notes?|footnotes?|remarks?|generated|"
     r"exported|created|report|copyright|end of|\(?\d+ (?:rows?|records?)|(?:rows?|records?)\b)|"

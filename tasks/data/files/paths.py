@@ -28,12 +28,11 @@ class AbsentError(SourceError):
     """A path names no file."""
 
 
-def files_of(
-    source: CsvSource | ParquetSource, base: Path, endings: tuple[str, ...]
-) -> tuple[Path, ...]:
+def files_of(source: CsvSource | ParquetSource, base: Path) -> tuple[Path, ...]:
     """Return the files of `source`, sorted; of objects in a store, their copies."""
     if source.chosen is not None:
         return source.chosen
+    endings = CSV_ENDINGS if isinstance(source, CsvSource) else PARQUET_ENDINGS
     if not is_object(source.path):
         return resolve(source.path, base, endings=endings)
     return copies_of(

@@ -7,11 +7,12 @@ from filecmp import cmp
 from pathlib import Path
 
 from tasks.base.errors import SourceError
+from tasks.base.runtime.files import digest_of_bytes
 from tasks.base.settings.sources import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.source_notes import FileAside
 from tasks.data.csv.dialect import DamagedError, detect_delimiter, survey
-from tasks.data.csv.reader import csv_paths, read_csv
-from tasks.data.sources.parquet_files import parquet_paths
+from tasks.data.csv.reader import read_csv
+from tasks.data.files.paths import files_of
 
 _PARQUET_MAGIC = (b"PAR1", b"PARE")
 _STALE_SECONDS = 3600
@@ -27,12 +28,12 @@ def complete_part(
     # left aside too: its last row may be half written.
     if isinstance(source, DemoSource | SqlSource):
         return source, ()
-    if isinstance(source, ParquetSource):
-        files = parquet_paths(source, base)
-        found = {file: _parquet_fault(file) for file in files}
-    else:
-        files = csv_paths(source, base)
-        found = {file: _csv_fault(file, source, settled=settled) for file in files}
+    found = {
+        file: _parquet_fault(file)
+        if isinstance(source, ParquetSource)
+        else _csv_fault(file, source, settled=settled)
+        for file in files_of(source, base)
+    }
     aside = tuple(note for note in found.values() if note is not None)
     if not aside:
         return source, ()
@@ -44,14 +45,12 @@ def without_copies(source: Source, base: Path) -> tuple[Source, tuple[FileAside,
     """Return `source` without files that are another of their folder byte by byte, and those."""
     if isinstance(source, DemoSource | SqlSource):
         return source, ()
-    if isinstance(source, ParquetSource):
-        files = parquet_paths(source, base)
-    else:
-        files = csv_paths(source, base)
-    kept: dict[tuple[Path, int], list[Path]] = {}
+    files = files_of(source, base)
+    kept: dict[tuple[Path, int, str], list[Path]] = {}
     copies = {}
     for file in files:
-        alike = kept.setdefault((file.parent, file.stat().st_size), [])
+        # Files of one size are common: only those that begin and end alike are compared.
+        alike = kept.setdefault((file.parent, file.stat().st_size, _ends(file)), [])
         first = next((other for other in alike if cmp(file, other, shallow=False)), None)
         if first is None:
             alike.append(file)
@@ -60,6 +59,14 @@ def without_copies(source: Source, base: Path) -> tuple[Source, tuple[FileAside,
     if not copies:
         return source, ()
     return source.only(tuple(f for f in files if f not in copies)), tuple(copies.values())
+
+
+def _ends(file: Path) -> str:
+    """Return a digest of the first and the last bytes of a file."""
+    with file.open("rb") as handle:
+        head = handle.read(_TAIL_BYTES)
+        handle.seek(max(0, handle.seek(0, 2) - _TAIL_BYTES))
+        return digest_of_bytes(head + handle.read())
 
 
 def _parquet_fault(file: Path) -> FileAside | None:

@@ -19,7 +19,7 @@ from tasks.data.typing.text_rules import TextRules
 
 _EXACT = 2**53
 _PADDED = "^0[0-9]+$"
-_STORED: dict[Kind, Storage] = {
+STORED: dict[Kind, Storage] = {
     "numeric": "number", "boolean": "boolean", "datetime": "time", "text": "text",
 }  # fmt: skip
 _WORDS: dict[Storage, str] = {
@@ -120,12 +120,12 @@ def _require_zeros(column: Any, name: str, code: str) -> None:
 
 
 def _wanted(form: ColumnForm) -> str:
-    storage = form.storage or _STORED.get(form.kind)
+    storage = form.storage or STORED.get(form.kind)
     return "text, numbers or booleans" if storage is None else _WORDS[storage]
 
 
 def _require(column: Any, name: str, form: ColumnForm) -> None:
-    wanted = form.storage or _STORED.get(form.kind)
+    wanted = form.storage or STORED.get(form.kind)
     held = storage_of(column)
     if wanted in (None, held) or column.null_count == len(column):
         return

@@ -17,7 +17,7 @@ from tasks.base.source_notes import PartitionKeyInFile, ReadingNote, UnnamedInde
 from tasks.base.text.phrases import listed
 from tasks.base.training_records import Kind
 from tasks.data.files.file_columns import changed_columns
-from tasks.data.files.paths import PARQUET_ENDINGS, check_size, files_of, is_named
+from tasks.data.files.paths import check_size, files_of, is_named
 from tasks.data.source_table import SourceTable, as_utc, moment_scalar, time_range
 from tasks.data.sources.parquet_schema import partition_keys, unnamed_index
 from tasks.data.time_columns import require_readable, require_times
@@ -30,11 +30,6 @@ _RULES = TextRules(loose=False)
 _LARGE_CELLS, _CELLS_OF_PART = 50_000_000, 5_000_000
 _DIGITS_OF_INT64, _DECIMAL128 = 19, 38
 # Where a writer left checksums, a page that changed on disk is an error and not other numbers.
-
-
-def parquet_paths(source: ParquetSource, base: Path) -> tuple[Path, ...]:
-    """Return the files of `source`, sorted."""
-    return files_of(source, base, PARQUET_ENDINGS)
 
 
 def parquet_columns(source: ParquetSource, base: Path) -> tuple[str, ...]:
@@ -101,7 +96,7 @@ def newest_in_parquet(source: ParquetSource, base: Path, time_column: str) -> da
 
 
 def _dataset(source: ParquetSource, base: Path, findings: list[ReadingNote]) -> Any:
-    files = parquet_paths(source, base)
+    files = files_of(source, base)
     check_size(files, source.max_bytes)
     schemas = [_without_index(_schema_of(path, source), findings) for path in files]
     schema = _united(files, schemas)
@@ -251,7 +246,7 @@ def _rows(
             )
         return table
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        bad = _first_bad(parquet_paths(source, base), columns)
+        bad = _first_bad(files_of(source, base), columns)
         if bad is None:
             raise SourceError(
                 f"{source.path}: the files store a column in types of which none holds all values "

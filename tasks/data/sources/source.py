@@ -11,16 +11,11 @@ from typing import Any
 from tasks.base.settings.sources import CsvSource, DemoSource, ParquetSource, Source, SqlSource
 from tasks.base.training_records import Kind
 from tasks.base.utc_times import latest_believed
-from tasks.data.csv.reader import csv_columns, csv_paths, read_csv
-from tasks.data.files.paths import identity
+from tasks.data.csv.reader import csv_columns, read_csv
+from tasks.data.files.paths import files_of, identity
 from tasks.data.source_table import SourceTable, require_few_columns, time_range, within
 from tasks.data.sources.demos import demo_columns, demo_table, demo_version
-from tasks.data.sources.parquet_files import (
-    newest_in_parquet,
-    parquet_columns,
-    parquet_paths,
-    read_parquet,
-)
+from tasks.data.sources.parquet_files import newest_in_parquet, parquet_columns, read_parquet
 from tasks.data.sources.sql_queries import newest_in_sql, read_sql, sql_columns
 from tasks.data.time_columns import require_times
 
@@ -31,22 +26,14 @@ __all__ = [
     "newest_believed",
     "newest_time",
     "read_source",
-    "source_files",
 ]
-
-
-def source_files(source: CsvSource | ParquetSource, base: Path) -> tuple[Path, ...]:
-    """Return the files that `source` reads, in its order."""
-    if isinstance(source, CsvSource):
-        return csv_paths(source, base)
-    return parquet_paths(source, base)
 
 
 def fingerprint(source: Source, base: Path) -> str | None:
     """Return a cheap identity of the source's content; None for SQL, which has none."""
     # Files are known by name, size and time of change, a demo by the version of its package.
     if isinstance(source, CsvSource | ParquetSource):
-        return identity(source_files(source, base))
+        return identity(files_of(source, base))
     if isinstance(source, DemoSource):
         return f"{source.name} {source.months} {demo_version(source.name)}"
     return None

@@ -260,19 +260,19 @@ class Typing:
         return distinct.spread(found[0])
 
     def _numbers(self, distinct: Distinct, name: str) -> Any | None:
-        found = self._styles(distinct)
-        if found is None and self.rules.null_values is None:
+        found = number_text.fitting(distinct.values, self._allowed)
+        if not found and self.rules.null_values is None:
             soft = [v for v in SOFT_NULL_TOKENS if v in set(distinct.values[:5000].to_pylist())]
             if soft and len(soft) < len(distinct.values):
                 distinct = distinct.without(tuple(soft))
-                found = self._styles(distinct)
-                if found is not None:
+                found = number_text.fitting(distinct.values, self._allowed)
+                if found:
                     nulls = " or ".join(map(repr, soft))
                     self.notes.add(
                         f"{nulls} among numbers read as missing (`source.null_values` changes it)",
                         name,
                     )
-        if found is None:
+        if not found:
             return self._amounts(distinct, name)
         style, both = number_text.choose(found, self._decimal)
         typed = number_text.convert(distinct.values, style)
@@ -325,9 +325,6 @@ class Typing:
             return None
         self.notes.add("text that holds numbers and blanks only, read as numbers and nulls", name)
         return distinct.spread(typed)
-
-    def _styles(self, distinct: Distinct) -> tuple[number_text.Style, ...] | None:
-        return number_text.fitting(distinct.values, self._allowed) or None
 
     def _say_style(
         self, distinct: Distinct, name: str, style: number_text.Style, both: bool

@@ -15,7 +15,7 @@ from tasks.base.training_records import Kind
 
 Storage = Literal["number", "text", "boolean", "time"]
 
-_READ_AS: dict[Storage, Kind] = {
+READ_AS: dict[Storage, Kind] = {
     "number": "numeric",
     "text": "categorical",
     "boolean": "boolean",
@@ -61,7 +61,7 @@ def declared_forms(
 def reading_kinds(forms: Mapping[str, ColumnForm]) -> dict[str, Kind]:
     """Return the kind as which the text of each column is read: its storage decides."""
     return {
-        name: form.kind if form.storage is None else _READ_AS[form.storage]
+        name: form.kind if form.storage is None else READ_AS[form.storage]
         for name, form in forms.items()
     }
 
@@ -96,7 +96,7 @@ def stored(column: Any, kind: Kind, storage: Storage | None = None) -> Any:
     ):
         return column
     if not whole:
-        integers = _integers(column)
+        integers = integers_of(column)
         if integers is None:
             return column.cast(pa.string()) if kind == "identifier" else column
         column = integers
@@ -132,12 +132,12 @@ def _texts(column: Any) -> Any:
     if pa.types.is_string(column.type):
         return column
     if pa.types.is_floating(column.type):
-        integers = _integers(column)
+        integers = integers_of(column)
         column = column if integers is None else integers
     return column.cast(pa.string())
 
 
-def _integers(column: Any) -> Any | None:
+def integers_of(column: Any) -> Any | None:
     """Return floats as whole numbers; None where one of them is none."""
     if not pc.all(pc.equal(column, pc.floor(column))).as_py():
         return None

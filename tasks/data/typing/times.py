@@ -11,6 +11,7 @@ import numpy as np
 
 from tasks.base.arrays import Array, Ints
 from tasks.base.runtime.libraries import pa, pc
+from tasks.data.typing.storage import integers_of
 
 Order = Literal["iso", "day_first", "month_first", "ambiguous"]
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -200,9 +201,9 @@ def numbers_as_times(column: Any) -> tuple[Any, str] | None:
     # Whole numbers are years (1500 to 2999), dates as yyyymmdd, or seconds, milliseconds or
     # microseconds since 1970 between 1980 and 2100; anything else is no time.
     if pa.types.is_floating(column.type):
-        if pc.any(pc.not_equal(column, pc.floor(column))).as_py():
+        column = integers_of(column)
+        if column is None:
             return None
-        column = column.cast(pa.int64())
     ends = pc.min_max(column)
     low, high = ends["min"].as_py(), ends["max"].as_py()
     if low is None:

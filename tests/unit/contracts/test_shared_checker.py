@@ -30,7 +30,7 @@ from tests.e2e.stacks import until
 pytestmark = pytest.mark.slow
 
 KINDS: dict[str, Kind] = {"age": "numeric", "city": "categorical"}
-CONTRACT = Contract.from_dict(
+CONTRACT = Contract.model_validate(
     {"contract": "people", "columns": {"age": {"kind": "numeric", "range": {"min": 0, "max": 99}}}}
 )
 
@@ -87,7 +87,7 @@ def test_an_unusable_contract_is_told_as_by_an_own_checker(
 ) -> None:
     wrong = CONTRACT.to_dict() | {"rules": [{"expect": "expect_nothing_of_the_kind"}]}
     with pytest.raises((ConfigError, InfrastructureError), match="expect_nothing_of_the_kind"):
-        check_snapshot(people(tmp_path), Contract.from_dict(wrong), tmp_path)
+        check_snapshot(people(tmp_path), Contract.model_validate(wrong), tmp_path)
     assert checked(tmp_path / "after")["passed"]
 
 

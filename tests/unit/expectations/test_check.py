@@ -23,7 +23,7 @@ NOW = datetime(2024, 2, 21)
 
 def check(frame: pd.DataFrame, columns: dict[str, Any], **more: Any) -> CheckOutcome:
     values = {"contract": "x", "columns": columns, **more}
-    return check_frame(frame, Contract.from_dict(values), now=NOW)
+    return check_frame(frame, Contract.model_validate(values), now=NOW)
 
 
 def found(outcome: CheckOutcome, column: str | None, rule: str) -> CheckResult:
@@ -279,24 +279,6 @@ def test_a_rule_on_an_absent_column_fails_and_does_not_crash() -> None:
     outcome = check(frame, {}, rules=rules)
     assert "nearest is price" in found(outcome, None, "in sql").observed
     assert "nearest is price" in found(outcome, "prize", "in gx").observed
-
-
-def test_values_can_be_left_out() -> None:
-    frame = pd.DataFrame({"x": [987654.0] * 200, "s": pd.Series(["secret"] * 200, dtype="str")})
-    contract = Contract.from_dict(
-        {
-            "contract": "x",
-            "columns": {
-                "x": {"kind": "numeric", "range": {"max": 1}, "varies": True},
-                "s": {"kind": "categorical", "categories": {"values": ["a"]}},
-            },
-            "rules": [{"sql": "s = 'a'"}],
-        }
-    )
-    text = str(check_frame(frame, contract, show_values=False).results)
-    assert "secret" not in text
-    assert "987" not in text
-    assert "secret" in str(check_frame(frame, contract))
 
 
 def test_hostile_names_are_checked_like_others() -> None:

@@ -83,7 +83,7 @@ _LONGER = [pytest.param(f, marks=pytest.mark.slow) for f in ("missing", "extra",
 
 @pytest.mark.parametrize("fault", ["none", "range", "twice", *_LONGER])
 def test_the_results_are_the_same(fault: str) -> None:
-    contract = Contract.from_dict(
+    contract = Contract.model_validate(
         {
             **whole_contract(table()).to_dict(),
             "rules": [{"sql": "a > 0 AND b < 100", "name": "sane"}],

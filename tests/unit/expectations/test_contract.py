@@ -47,10 +47,10 @@ def change(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
 
 
 def test_plain_values_come_back_without_what_is_default() -> None:
-    contract = Contract.from_dict(FULL)
+    contract = Contract.model_validate(FULL)
     assert contract.to_dict() == FULL
     assert json.loads(json.dumps(contract.to_dict())) == FULL
-    assert Contract.from_dict(contract.to_dict()) == contract
+    assert Contract.model_validate(contract.to_dict()) == contract
 
 
 USUAL = {"usual": 0.02, "empty_from": 2}
@@ -63,7 +63,7 @@ def test_columns_that_state_no_nulls_have_those_of_the_table() -> None:
         "c": {"kind": "text", "nulls": {}},
     }
     plain = {"contract": "x", "version": 2, "table": {"nulls": USUAL}, "columns": columns}
-    contract = Contract.from_dict(plain)
+    contract = Contract.model_validate(plain)
     found = {name: rule.nulls for name, rule in contract.columns.items()}
     assert found["a"] == contract.table.nulls
     assert found["b"] != found["a"] != found["c"]
@@ -76,19 +76,19 @@ def test_columns_that_state_no_nulls_have_those_of_the_table() -> None:
 def test_what_most_columns_allow_is_written_once_and_deviations_are_not_lost() -> None:
     columns = {name: {"kind": "numeric", "nulls": USUAL} for name in "abcd"}
     columns["d"]["nulls"] = {"max": 0.5}
-    contract = Contract.from_dict({"contract": "x", "version": 2, "columns": columns})
+    contract = Contract.model_validate({"contract": "x", "version": 2, "columns": columns})
     shorter = contract.with_common_nulls()
     assert shorter.to_dict()["table"] == {"nulls": USUAL}
     assert [name for name, c in shorter.to_dict()["columns"].items() if "nulls" in c] == ["d"]
-    assert Contract.from_dict(shorter.to_dict()).columns == contract.columns
+    assert Contract.model_validate(shorter.to_dict()).columns == contract.columns
     # A column without a rule would get one.
     columns["e"] = {"kind": "numeric"}
-    loose = Contract.from_dict({"contract": "x", "version": 2, "columns": columns})
+    loose = Contract.model_validate({"contract": "x", "version": 2, "columns": columns})
     assert loose.with_common_nulls() == loose
 
 
 def test_a_name_alone_is_a_contract() -> None:
-    assert Contract.from_dict({"contract": "x"}).to_dict() == {"contract": "x", "version": 1}
+    assert Contract.model_validate({"contract": "x"}).to_dict() == {"contract": "x", "version": 1}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_place_of_a_mistake_follows_the_file(
     path: tuple[str | int, ...], value: Any, said: str
 ) -> None:
     with pytest.raises(ValidationError, match=said) as caught:
-        Contract.from_dict(change(path, value))
+        Contract.model_validate(change(path, value))
     assert [error["loc"] for error in caught.value.errors()] == [path]
 
 
@@ -136,31 +136,31 @@ def test_the_place_of_a_mistake_follows_the_file(
 )
 def test_contradictions_are_refused(path: tuple[str | int, ...], value: Any, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        Contract.from_dict(change(path, value))
+        Contract.model_validate(change(path, value))
 
 
 @pytest.mark.parametrize("values", [None, [], "contract", 3])
 def test_a_file_that_is_no_mapping_is_refused(values: Any) -> None:
     with pytest.raises(ValidationError):
-        Contract.from_dict(values)
+        Contract.model_validate(values)
 
 
 def test_the_digest_follows_the_content_not_the_order() -> None:
-    contract = Contract.from_dict(FULL)
+    contract = Contract.model_validate(FULL)
     turned = {**FULL, "columns": dict(reversed(FULL["columns"].items()))}
-    assert contract.digest() == Contract.from_dict(turned).digest()
-    assert contract.digest() != Contract.from_dict(change(("contract",), "other")).digest()
+    assert contract.digest() == Contract.model_validate(turned).digest()
+    assert contract.digest() != Contract.model_validate(change(("contract",), "other")).digest()
     assert len(contract.digest()) == 64
 
 
 def test_a_time_that_yaml_already_read_is_a_bound() -> None:
     values = change(("columns", "time_hour", "range", "min"), None)
     values["columns"]["time_hour"]["range"]["min"] = datetime(2013, 1, 1)
-    assert Contract.from_dict(values) == Contract.from_dict(FULL)
+    assert Contract.model_validate(values) == Contract.model_validate(FULL)
 
 
 def test_the_feature_part_asks_nothing_of_the_table_and_the_target() -> None:
-    part = Contract.from_dict(FULL).feature_part(["distance", "carrier"])
+    part = Contract.model_validate(FULL).feature_part(["distance", "carrier"])
     assert list(part.columns) == ["carrier", "distance"]
     assert part.table.rows is None
     assert part.table.freshness is None
@@ -170,12 +170,12 @@ def test_the_feature_part_asks_nothing_of_the_table_and_the_target() -> None:
         "expect_column_sum_to_be_between",
         "a flight goes somewhere",
     ]
-    assert Contract.from_dict(FULL).feature_part(["carrier"]).rules == ()
+    assert Contract.model_validate(FULL).feature_part(["carrier"]).rules == ()
 
 
 def test_the_feature_part_reads_back() -> None:
-    part = Contract.from_dict(FULL).feature_part(["distance"])
-    assert Contract.from_dict(part.to_dict()) == part
+    part = Contract.model_validate(FULL).feature_part(["distance"])
+    assert Contract.model_validate(part.to_dict()) == part
 
 
 @given(
@@ -194,5 +194,5 @@ def test_the_feature_part_reads_back() -> None:
     )
 )
 def test_any_names_survive_the_way_through_plain_values(columns: dict[str, Any]) -> None:
-    contract = Contract.from_dict({"contract": "any", "columns": columns})
-    assert Contract.from_dict(json.loads(json.dumps(contract.to_dict()))) == contract
+    contract = Contract.model_validate({"contract": "any", "columns": columns})
+    assert Contract.model_validate(json.loads(json.dumps(contract.to_dict()))) == contract

@@ -49,7 +49,7 @@ def rows(count: int = 400) -> pd.DataFrame:
 
 
 def contract(text: str = TEXT) -> Contract:
-    return Contract.from_dict(parse_yaml(text, Path("c.yaml")).values)
+    return Contract.model_validate(parse_yaml(text, Path("c.yaml")).values)
 
 
 def differences(frame: pd.DataFrame) -> dict[str, Difference]:
@@ -99,3 +99,15 @@ def test_one_rule_can_be_accepted_alone(name: str) -> None:
         if not r.passed
     }
     assert left == set(differences(frame)) - {name}
+
+
+def test_a_column_accepted_with_another_kind_keeps_what_it_may_lack() -> None:
+    frame = rows().assign(price=pd.Series(["cheap", "dear"] * 200, dtype="str"))
+    inferred = infer_contract(frame, {**KINDS, "price": "categorical"}, id_columns=["id"])
+    common = inferred.with_common_nulls()
+    assert common.table.nulls is not None
+    outcome = check_frame(frame, contract())
+    found = find_differences(contract(), outcome.errors, common, lambda names: frame[list(names)])
+    (edit,) = next(one for one in found if one.name == "price.kind").edits
+    assert edit.value["nulls"] == {"usual": 0.01, "empty_from": 2}
+    assert edit.value["kind"] == "categorical"

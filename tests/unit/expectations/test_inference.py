@@ -43,7 +43,7 @@ def test_every_kind_gets_its_rules() -> None:
 
 def test_it_reads_back_from_its_plain_values() -> None:
     contract = infer(orders(), KINDS, time_column="when", id_columns=["id"])
-    assert Contract.from_dict(contract.to_dict()) == contract
+    assert Contract.model_validate(contract.to_dict()) == contract
 
 
 def test_the_same_table_gives_the_same_contract() -> None:
@@ -162,7 +162,7 @@ def test_columns_without_a_kind_are_left_out() -> None:
 def test_tables_with_hardly_any_row_have_a_contract(rows: int) -> None:
     frame = orders(5).head(rows)
     contract = infer(frame, KINDS, target="late", time_column="when", id_columns=["id"])
-    assert Contract.from_dict(contract.to_dict()) == contract
+    assert Contract.model_validate(contract.to_dict()) == contract
 
 
 KIND = st.sampled_from(
@@ -178,7 +178,7 @@ CELL = (
 def test_no_column_of_any_kind_crashes_it(cells: list[Any], kind: str) -> None:
     frame = pd.DataFrame({"x": pd.Series(cells, dtype=object)})
     contract = infer(frame, {"x": kind}, target="x", time_column="x", id_columns=["x"])
-    assert Contract.from_dict(contract.to_dict()) == contract
+    assert Contract.model_validate(contract.to_dict()) == contract
 
 
 @settings(max_examples=100, deadline=None)
@@ -186,4 +186,4 @@ def test_no_column_of_any_kind_crashes_it(cells: list[Any], kind: str) -> None:
 def test_numbers_of_any_size_have_a_contract(cells: list[float | None]) -> None:
     frame = pd.DataFrame({"x": pd.Series(cells, dtype="float64")})
     contract = infer(frame, {"x": "numeric"})
-    assert Contract.from_dict(contract.to_dict()) == contract
+    assert Contract.model_validate(contract.to_dict()) == contract

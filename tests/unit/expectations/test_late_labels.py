@@ -14,7 +14,7 @@ from expectations.late_labels import LateLabels
 
 DAYS = 200
 LATE = LateLabels("y", "when", datetime(2026, 1, 1, tzinfo=UTC) + pd.Timedelta(days=DAYS - 31))
-CONTRACT = Contract.from_dict(
+CONTRACT = Contract.model_validate(
     {
         "contract": "t",
         "columns": {

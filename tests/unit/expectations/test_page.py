@@ -52,7 +52,7 @@ def test_hostile_names_and_values_stay_text() -> None:
     names = [*HOSTILE, *PAYLOADS]
     frame = pd.DataFrame({n: pd.Series([*PAYLOADS] * 20, dtype="str") for n in names})
     columns = {n: {"kind": "categorical", "categories": {"values": ["a"]}} for n in names}
-    contract = Contract.from_dict({"contract": PAYLOADS[0], "columns": columns})
+    contract = Contract.model_validate({"contract": PAYLOADS[0], "columns": columns})
     page = render_page(check_frame(frame, contract), contract, title=PAYLOADS[1])
     tags = set(re.findall(r"<\s*([a-zA-Z]+)", page))
     assert not tags & {"script", "img", "svg", "iframe", "object", "link", "form"}

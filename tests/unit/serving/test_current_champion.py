@@ -138,3 +138,19 @@ def test_an_edited_file_is_taken_up_and_a_challenger_that_did_not_fit_is_tried_a
     assert champion.look()
     assert champion.shadow is not None
     assert registry.loaded == ["1", "3", "1", "3"]
+
+
+@pytest.mark.parametrize("edit", ["name: other", "ledger: {url: 'sqlite:///o.db'}\nname: mine"])
+def test_another_name_or_ledger_in_the_file_waits_for_the_next_server(
+    tmp_path: Path, registry: Registry, edit: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    former = pipeline_file(tmp_path)
+    champion = CurrentChampion(former)
+    registry.champion = "1"
+    champion.look()
+    text = former.path.read_text("utf-8")
+    former.path.write_text(text.replace("name: mine", edit), "utf-8")
+
+    assert not champion.look()
+    assert champion.pipeline == former
+    assert "Start the server again" in caplog.text

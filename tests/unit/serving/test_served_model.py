@@ -162,7 +162,7 @@ def test_a_row_of_the_future_and_an_id_that_stands_twice_are_refused(model: Serv
 def test_a_condition_in_sql_is_asked_of_each_row() -> None:
     stated = contract().to_dict()
     stated["rules"] = [{"sql": '"größe; DROP TABLE" < 8', "name": "small"}]
-    asked = served(rules=type(contract()).from_dict(stated))
+    asked = served(rules=type(contract()).model_validate(stated))
     rows = records(frame(4, seed=4))
     for row in rows:
         row["größe; DROP TABLE"] = 3

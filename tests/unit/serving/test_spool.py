@@ -130,3 +130,15 @@ def test_a_segment_that_is_given_up_is_followed_by_another(
         assert records == [b"one"]
     spool.close()
     assert held(tmp_path) == [b"one", b"two"]
+
+
+def test_a_segment_is_given_up_with_its_name_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronised: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda d: synchronised.append(os.fstat(d).st_ino) or fsync(d))
+    spool = Spool(tmp_path)
+    spool.write([b"one"])
+    spool.close()
+    assert synchronised == [tmp_path.stat().st_ino]

@@ -130,6 +130,17 @@ def test_stated_lines_are_skipped_as_stated(tmp_path: Path) -> None:
     assert csv_read(tmp_path, "#a\n" + ROWS, skip_rows=1).table.column_names == list(TABLE)
 
 
+@pytest.mark.parametrize("above", ["\n", "\r\n\r\n", "  \n\n", "\ufeff\n\n"])
+def test_blank_lines_alone_above_the_header_are_passed_over(tmp_path: Path, above: str) -> None:
+    for options in ({}, {"skip_rows": 0}):
+        read = csv_read(tmp_path, above + ROWS, **options)
+        assert read.table.to_pydict() == TABLE
+        assert read.findings == ()
+    assert csv_read(tmp_path, "\nqty\n1\n2\n").table.to_pydict() == {"qty": [1, 2]}
+    with pytest.raises(SourceError, match="line 5: 4 fields; the header has 3"):
+        csv_read(tmp_path, "\n\n" + ROWS.replace("-2.4976,no", "-2.4976,no\n1,2,3,4"))
+
+
 def test_the_note_names_file_lines_and_key() -> None:
     text = note_text(SkippedLines(file="x.csv", where="above", lines=2, sample="# made by"))
     assert all(part in text for part in ("x.csv", "2 lines", "# made by", "source.skip_rows"))

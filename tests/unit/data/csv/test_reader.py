@@ -104,6 +104,17 @@ def test_a_nameless_first_column_that_does_not_count_is_kept(tmp_path: Path) -> 
     assert csv_read(tmp_path, ",x\n5,1\n3,2\n").table.column_names == ["column_1", "x"]
 
 
+def test_only_the_nameless_columns_that_are_kept_are_noted(tmp_path: Path) -> None:
+    read = csv_read(tmp_path, "a,,,\n1,2,,\n3,5,,\n")
+    assert columns(read) == {"a": [1, 3], "column_2": [2, 5]}
+    assert "t.csv: columns without a name were named by position: column_2" in read.assumptions
+
+
+def test_a_quote_left_open_in_the_header_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="line 1: a quoted field that starts here"):
+        csv_read(tmp_path, '"id,x,y\n' + "1,2,3\n" * 30_000)
+
+
 def test_empty_last_columns_and_rows_are_dropped_and_said(tmp_path: Path) -> None:
     read = csv_read(tmp_path, "a;b;;\n1;2;;\n;;;\n3;4;;\n;;;\n;;;\n")
     assert columns(read) == {"a": [1, None, 3], "b": [2, None, 4]}

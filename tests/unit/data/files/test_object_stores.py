@@ -20,8 +20,6 @@ from tasks.data.files.paths import files_of, storage_kind
 from tasks.data.sources.source import fingerprint, read_source
 from tests.object_store import S3Server, cut_line, s3_server
 
-ENDINGS = (".csv", ".gz")
-
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -44,7 +42,7 @@ def make(bucket: Path, name: str, content: str = "a,b\n1,2\n", age: float = 60) 
 def copies(path: str, state: Path, max_bytes: int = 1000) -> list[str]:
     source = CsvSource(kind="csv", path=path, max_bytes=max_bytes).keep_copies_in(state)
     folder = state / "objects" / "s3" / "sales"
-    return [file.relative_to(folder).as_posix() for file in files_of(source, state, ENDINGS)]
+    return [file.relative_to(folder).as_posix() for file in files_of(source, state)]
 
 
 def test_objects_are_named_as_files_are(bucket: Path, tmp_path: Path) -> None:
@@ -71,11 +69,11 @@ def test_an_error_without_words_is_named_by_its_kind(
 def test_an_object_is_fetched_once_and_again_when_it_changed(bucket: Path, tmp_path: Path) -> None:
     source = CsvSource(kind="csv", path="s3://sales/*.csv").keep_copies_in(tmp_path)
     make(bucket, "1.csv")
-    (copy,) = files_of(source, tmp_path, ENDINGS)
+    (copy,) = files_of(source, tmp_path)
     first, known = copy.stat().st_ino, fingerprint(source, tmp_path)
-    assert files_of(source, tmp_path, ENDINGS)[0].stat().st_ino == first
+    assert files_of(source, tmp_path)[0].stat().st_ino == first
     make(bucket, "1.csv", "a,b\n3,4\n", age=30)
-    assert files_of(source, tmp_path, ENDINGS)[0].read_text() == "a,b\n3,4\n"
+    assert files_of(source, tmp_path)[0].read_text() == "a,b\n3,4\n"
     assert fingerprint(source, tmp_path) != known
 
 

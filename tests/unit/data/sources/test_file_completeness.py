@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import time
+from filecmp import cmp
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 from tasks.base.errors import DataError, SourceError
 from tasks.base.settings.sources import CsvSource, ParquetSource, Source, SqlSource
 from tasks.base.source_notes import FileAside, note_text
+from tasks.data.sources import file_completeness
 from tasks.data.sources.file_completeness import complete_part, without_copies
 from tasks.data.sources.source import column_names, newest_believed, read_source
 
@@ -69,6 +71,21 @@ def test_a_file_that_was_delivered_twice_is_read_once(
     other = data.replace(b"1", b"3") if kind == "csv" else b"another"
     (tmp_path / f"b.{kind}").write_bytes(other)
     assert without_copies(source, tmp_path) == (source, ())
+
+
+def test_many_files_of_one_size_are_not_compared_with_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[Path] = []
+    monkeypatch.setattr(
+        file_completeness, "cmp", lambda a, b, **how: compared.append(a) or cmp(a, b, **how)
+    )
+    for number in range(100):
+        (tmp_path / f"{number:03d}.csv").write_text(f"x,y\n{number:03d},1\n")
+    (tmp_path / "again.csv").write_text("x,y\n007,1\n")
+    _, (note,) = without_copies(CSV, tmp_path)
+    assert (note.file, note.of) == ("again.csv", "007.csv")
+    assert [file.name for file in compared] == ["again.csv"]
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.99])

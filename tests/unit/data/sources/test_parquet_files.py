@@ -137,7 +137,8 @@ def test_a_time_column_may_be_numbers_or_text(
 
 
 @pytest.mark.parametrize(
-    "cells", [[3, 5], [20151301, 20150101], ["soon", "2015-01-01"], [True, False]]
+    "cells",
+    [[3, 5], [20151301, 20150101], ["soon", "2015-01-01"], [True, False], [1.6e9, float("inf")]],
 )
 def test_what_is_no_time_is_refused(tmp_path: Path, cells: list[object]) -> None:
     pq.write_table(pa.table({"at": cells, "x": [1, 2]}), tmp_path / "t.parquet")
