@@ -99,4 +99,4 @@ def order_rows(frame: pd.DataFrame, time_column: str | None) -> RowOrder:
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return pd.Series(values).rank().to_numpy()
+    return np.asarray(pd.Series(values).rank(), dtype=np.float64)

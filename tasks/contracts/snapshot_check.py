@@ -89,15 +89,10 @@ def check_snapshot(
         }
     )
     result = ContractResult(
-        passed=outcome["passed"],
+        **outcome,
         contract_digest=contract.digest(),
         data_digest=snapshot.digest,
-        rows=outcome["rows"],
-        rules=outcome["rules"],
         page=str(page),
-        seconds=outcome["seconds"],
-        whole=outcome["whole"],
-        aside=outcome["aside"],
         faults=str(faults) if outcome["aside"] else "",
         faults_digest=digest_of(faults) if outcome["aside"] else "",
     )

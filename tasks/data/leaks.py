@@ -182,7 +182,7 @@ def auc(values: Floats, y: Array) -> float:
 
 def _ranks(values: Floats) -> Floats:
     """Return average ranks from 1, those of nulls first; ties share theirs."""
-    return pd.Series(values).rank(na_option="top").to_numpy()
+    return np.asarray(pd.Series(values).rank(na_option="top"), dtype=np.float64)
 
 
 def _rank_correlation(values: Floats, y: Array) -> float:

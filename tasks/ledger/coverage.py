@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import get_args
 
 from tasks.base.monitoring_records import Window
 from tasks.base.runtime.libraries import sa
 from tasks.ledger.records import SERVED, Coverage, Role
 from tasks.ledger.storage.database import Database
-from tasks.ledger.storage.tables import batches, labels, predictions, stored_time
+from tasks.ledger.storage.tables import aware_time, batches, labels, predictions, stored_time
 
 
 def coverage(
@@ -28,7 +28,7 @@ def coverage(
     )
     with database.reading() as connection:
         rows, labelled, newest = connection.execute(counted).one()
-    return Coverage(rows=rows, labelled=labelled, newest=_aware(newest))
+    return Coverage(rows=rows, labelled=labelled, newest=aware_time(newest))
 
 
 def ends(
@@ -49,11 +49,7 @@ def ends(
         if connection.execute(served.limit(1)).first() is not None:
             query = query.where(predictions.c.batch.not_in(served))
         oldest, newest = connection.execute(query).one()
-    return _aware(oldest), _aware(newest)
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
+    return aware_time(oldest), aware_time(newest)
 
 
 def with_labels() -> sa.Join:

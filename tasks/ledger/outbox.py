@@ -7,12 +7,12 @@ sent by the next scoring under the batch's own name, so a sink that had it alrea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from tasks.base.runtime.libraries import sa
 from tasks.ledger import idempotency_keys as claiming
 from tasks.ledger.storage.database import Database
-from tasks.ledger.storage.tables import batches, claims, insert_absent, now, predictions
+from tasks.ledger.storage.tables import aware_time, batches, claims, insert_absent, now, predictions
 
 _PREFIX = "unsent:"
 
@@ -66,5 +66,4 @@ def _oldest(connection: sa.Connection, pipeline: str, batch: str) -> datetime | 
             batches.c.batch == batch,
         )
     )
-    found: datetime | None = connection.execute(chosen).scalar()
-    return None if found is None else found.replace(tzinfo=UTC)
+    return aware_time(connection.execute(chosen).scalar())

@@ -6,12 +6,14 @@ dies, the next look at the ledger finds the request still open.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from tasks.base.runtime.libraries import sa
 from tasks.base.training_records import Record
 from tasks.ledger.storage.database import Database
-from tasks.ledger.storage.tables import insert_absent, now, run_requests, stored_time
+from tasks.ledger.storage.tables import aware_time, insert_absent, now, run_requests, stored_time
+
+_TIMES = ("asked_at", "due_at")
 
 
 class RunRequest(Record):
@@ -28,17 +30,8 @@ class RunRequest(Record):
 
 def add(database: Database, request: RunRequest) -> bool:
     """Record a request for a run; return False while its key has an open request."""
-    row = {
-        "pipeline": request.pipeline,
-        "key": request.key,
-        "flow": request.flow,
-        "correlation": request.correlation,
-        "asked_at": stored_time(request.asked_at),
-        "due_at": stored_time(request.due_at),
-        "flow_run": request.flow_run,
-        "closed_at": None,
-        "outcome": None,
-    }
+    row = request.model_dump()
+    row |= {name: stored_time(row[name]) for name in _TIMES}
     answered = _of(request.pipeline, request.key) & run_requests.c.closed_at.is_not(None)
     with database.writing("run request") as connection:
         connection.execute(sa.delete(run_requests).where(answered))
@@ -70,22 +63,15 @@ def close(database: Database, pipeline: str, key: str, outcome: str) -> bool:
 
 def read_open(database: Database, pipeline: str | None = None) -> tuple[RunRequest, ...]:
     """Return requested runs without a recorded outcome, of a pipeline or all, the oldest first."""
-    chosen = sa.select(run_requests).where(run_requests.c.closed_at.is_(None))
+    columns = (run_requests.c[name] for name in RunRequest.model_fields)
+    chosen = sa.select(*columns).where(run_requests.c.closed_at.is_(None))
     if pipeline is not None:
         chosen = chosen.where(run_requests.c.pipeline == pipeline)
     chosen = chosen.order_by(run_requests.c.asked_at)
     with database.reading() as connection:
         rows = connection.execute(chosen).mappings().all()
     return tuple(
-        RunRequest(
-            pipeline=row["pipeline"],
-            key=row["key"],
-            flow=row["flow"],
-            correlation=row["correlation"],
-            asked_at=row["asked_at"].replace(tzinfo=UTC),
-            due_at=row["due_at"].replace(tzinfo=UTC),
-            flow_run=row["flow_run"],
-        )
+        RunRequest.model_validate({**row, **{name: aware_time(row[name]) for name in _TIMES}})
         for row in rows
     )
 

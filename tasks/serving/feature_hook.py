@@ -10,9 +10,9 @@ from typing import Any
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.libraries import pa, pd
-from tasks.base.training_records import Kind, ModelVersion
+from tasks.base.training_records import ModelVersion
 from tasks.data.sources.frames import typed_frame
-from tasks.data.typing.storage import ColumnForm, Storage
+from tasks.data.typing.storage import READ_AS, ColumnForm, storage_of
 from tasks.plugins.features import Features, added_columns, feature_function
 from tasks.plugins.versions import given_to_features
 from tasks.serving.request_columns import Cells, Column, Fault, RequestColumns, cells_of
@@ -39,8 +39,8 @@ class FeatureHook:
 
     def form_of(self, column: str) -> ColumnForm:
         """Return the storage of a column that is in no contract."""
-        kind, storage = _kind(self.given.field(column).type)
-        return ColumnForm(kind, storage)
+        storage = storage_of(self.given.field(column))
+        return ColumnForm(READ_AS[storage], storage)
 
     def add(self, given: RequestColumns, columns: Mapping[str, Column]) -> None:
         """Add the features that the function makes; a row on which it fails is at fault."""
@@ -100,13 +100,3 @@ class FeatureHook:
             return pa.array(cells, field.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             return pa.array(cells)
-
-
-def _kind(stored: pa.DataType) -> tuple[Kind, Storage]:
-    if pa.types.is_boolean(stored):
-        return "boolean", "boolean"
-    if pa.types.is_temporal(stored):
-        return "datetime", "time"
-    if pa.types.is_integer(stored) or pa.types.is_floating(stored) or pa.types.is_decimal(stored):
-        return "numeric", "number"
-    return "text", "text"

@@ -92,7 +92,8 @@ class Column:
         """The type of its cells."""
         if self.form.kind == "datetime":
             return "time"
-        return self.form.storage or STORED.get(self.form.kind, "any")
+        storage = self.form.storage or STORED.get(self.form.kind)
+        return "any" if storage is None else storage
 
     def cells(self, values: Cells, out: RequestColumns) -> Cells:
         """Return `values` as the column's cells; what it cannot take becomes a fault in `out`."""

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 EXAMPLE = "Write postgresql://user:${PASSWORD}@host/name or sqlite:///file.db."
+# Words of a database that is there again later, or lets somebody else go first.
+PASSING = (
+    "refused", "timed out", "timeout", "locked", "busy", "server closed", "terminating connection",
+    "starting up", "shutting down", "too many connections", "too many clients", "reset by peer",
+    "lost connection", "gone away", "deadlock", "could not serialize", "consuming input",
+    "is closed",
+)  # fmt: skip
 _ENCODED = "a password's @, /, : and # have to be percent-encoded"
 _MARKS = frozenset("@/?#")
 _DIALECTS = ("postgresql", "sqlite", "mysql", "mariadb", "mssql", "oracle")

@@ -12,16 +12,15 @@ from urllib.parse import quote
 
 from tasks.base.errors import SourceError, TransientError
 from tasks.base.runtime.libraries import sa
-from tasks.base.settings.database_addresses import EXAMPLE, fault_of, no_driver, with_driver
+from tasks.base.settings.database_addresses import (
+    EXAMPLE,
+    PASSING,
+    fault_of,
+    no_driver,
+    with_driver,
+)
 from tasks.base.settings.sources import SqlSource
 from tasks.base.text.redaction import redact
-
-_PASSING = (
-    "refused", "timed out", "timeout", "locked", "busy", "server closed", "terminating connection",
-    "starting up", "shutting down",
-    "too many connections", "too many clients", "reset by peer", "lost connection", "gone away",
-    "deadlock", "could not serialize",
-)  # fmt: skip
 
 
 @contextmanager
@@ -110,7 +109,7 @@ def _explained(error: sa.exc.SQLAlchemyError, url: sa.URL) -> SourceError | Tran
     if "authentication" in text:
         return SourceError(f"the database refused: {text}.", "Fix source.url.")
     lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
-    if lost or any(word in text.lower() for word in _PASSING):
+    if lost or any(word in text.lower() for word in PASSING):
         return TransientError(f"the database did not answer: {text}.", "Try again.")
     return SourceError(
         f"the database refused: {text}.", "Fix source.query, source.table or source.url."

@@ -42,7 +42,7 @@ def newest_in_sql(source: SqlSource, base: Path, time_column: str) -> datetime |
         if not query.orders(time_column):
             return None
         column = query.quoted(time_column)
-        text = f"SELECT max({column}) AS newest FROM ({query.text}) AS q"  # noqa: S608 (the user's own query)
+        text = f"SELECT max({column}) AS newest FROM ({query.text}) q"  # noqa: S608 (the user's own query)
         cells = Columns((time_column,))
         cells.add([tuple(row) for row in connection.execute(*query.bound(text))])
     table = cells.table()
@@ -155,7 +155,7 @@ class _Query:
 
     def names(self) -> tuple[str, ...]:
         """Return the columns of the result."""
-        text = f"SELECT * FROM ({self.text}) AS q WHERE 1 = 0"  # noqa: S608 (the user's own query)
+        text = f"SELECT * FROM ({self.text}) q WHERE 1 = 0"  # noqa: S608 (the user's own query)
         names = tuple(self._connection.execute(*self.bound(text)).keys())
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -184,7 +184,7 @@ class _Query:
     ) -> tuple[Any, dict[str, Any]]:
         """Return the statement that reads `names` in [start, end), or a little more."""
         picked = ", ".join(self.quoted(name) for name in names)
-        text = f"SELECT {picked} FROM ({self.text}) AS q"  # noqa: S608 (quoted)
+        text = f"SELECT {picked} FROM ({self.text}) q"  # noqa: S608 (quoted)
         if time_column is None or self._binds or (start is None and end is None):
             return self.bound(text, start, end)
         column, terms = self.quoted(time_column), []
@@ -200,10 +200,14 @@ class _Query:
         return self.bound(text, more=values)
 
     def _stored(self, time_column: str) -> Any:
-        column = self.quoted(time_column)
-        text = f"SELECT {column} FROM ({self.text}) AS q WHERE {column} IS NOT NULL LIMIT 1"  # noqa: S608 (quoted)
-        row = self._connection.execute(*self.bound(text)).first()
-        return None if row is None else row[0]
+        _, values = self.bound("")
+        return self._connection.execute(self.first(time_column), values).scalar()
+
+    def first(self, name: str) -> sa.Select[Any]:
+        """Return the statement that reads one value of a column, in the database's own words."""
+        column = self.quoted(name)
+        rows = sa.select(sa.text(column)).select_from(sa.text(f"({self.text}) q"))
+        return rows.where(sa.text(f"{column} IS NOT NULL")).limit(1)
 
     def orders(self, time_column: str) -> bool:
         """Return whether the database's own order of the times is the order of time."""

@@ -72,7 +72,7 @@ def writings(forms: Mapping[str, ColumnForm]) -> dict[str, str]:
 
 
 def storage_of(column: Any) -> Storage:
-    """Return the storage of the cells of a plain column."""
+    """Return the storage of the cells of a plain column or field."""
     kind = column.type
     if pa.types.is_string(kind):
         return "text"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
-from datetime import UTC, datetime
+from datetime import datetime
 
 from tasks.base.monitoring_records import Window
 from tasks.base.runtime.libraries import sa
 from tasks.data.typing.storage import ColumnForm
 from tasks.ledger.records import AnsweredCells
 from tasks.ledger.storage.database import Database
-from tasks.ledger.storage.tables import batches, predictions, stored_time
+from tasks.ledger.storage.tables import aware_time, batches, predictions, stored_time
 
 
 def forms_text(forms: Mapping[str, ColumnForm]) -> str:
@@ -76,8 +76,7 @@ def last_written(database: Database, pipeline: str) -> datetime | None:
         batches.c.pipeline == pipeline, batches.c.forms.is_not(None)
     )
     with database.reading() as connection:
-        found: datetime | None = connection.execute(newest).scalar()
-    return None if found is None else found.replace(tzinfo=UTC)
+        return aware_time(connection.execute(newest).scalar())
 
 
 def _kept(pipeline: str, window: Window | None) -> list[sa.ColumnElement[bool]]:

@@ -15,16 +15,11 @@ from tasks.base.runtime.failpoints import reach
 from tasks.base.runtime.files import private_folder
 from tasks.base.runtime.libraries import sa
 from tasks.base.runtime.locks import locked
-from tasks.base.settings.database_addresses import EXAMPLE, fault_of, with_driver
+from tasks.base.settings.database_addresses import EXAMPLE, PASSING, fault_of, with_driver
 from tasks.base.text.redaction import redact, without_credentials
 from tasks.ledger.storage.migrations import migrate, version_of
 from tasks.ledger.storage.tables import VERSION
 
-_PASSING = (
-    "refused", "timed out", "timeout", "locked", "busy", "server closed", "terminating connection",
-    "starting up", "shutting down", "too many connections", "too many clients", "reset by peer",
-    "lost connection", "deadlock", "could not serialize", "consuming input", "is closed",
-)  # fmt: skip
 _FULL = ("is full", "no space left", "disk i/o")
 _DAMAGED = ("malformed", "not a database")
 _CACHE_KB = 65_536  # rows come in the order of their ids and go out in that of their times
@@ -130,9 +125,7 @@ class Database:
                 f"the ledger {self.place} cannot be written: {text}.",
                 "Free space there and run the command again; what was committed is intact.",
             )
-        if "authentication" not in text and (
-            lost or any(word in text.lower() for word in _PASSING)
-        ):
+        if "authentication" not in text and (lost or any(word in text.lower() for word in PASSING)):
             return TransientError(
                 f"the ledger {self.place} did not answer in time: {text}.",
                 "Nothing of this step was written; run the command again.",

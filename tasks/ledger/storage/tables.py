@@ -110,6 +110,11 @@ def stored_time(moment: datetime) -> datetime:
     return aware.replace(tzinfo=None)
 
 
+def aware_time(moment: datetime | None) -> datetime | None:
+    """Return a time of the tables with its zone, UTC."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
 def now() -> datetime:
     """Return the present as the tables hold it."""
     return stored_time(datetime.now(UTC))

@@ -15,11 +15,14 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
+from sqlalchemy.dialects import mssql, oracle, postgresql, sqlite
 
 from tasks.base.errors import DataError, SourceError, TransientError
 from tasks.base.settings.sources import SqlSource
 from tasks.base.source_notes import UnreadColumn
 from tasks.data.sources.source import column_names, newest_time, read_source
+from tasks.data.sources.sql_connections import connected
+from tasks.data.sources.sql_queries import _Query
 from tests.postgres import Server, postgres_server
 
 __all__ = ["postgres_server"]
@@ -118,6 +121,17 @@ def test_text_that_does_not_sort_by_time_is_not_asked_for_its_newest(tmp_path: P
     )
     assert read.latest == datetime(2024, 2, 1, tzinfo=UTC)
     assert read.table.num_rows == 1
+
+
+@pytest.mark.parametrize("dialect", [mssql, oracle, postgresql, sqlite])
+def test_one_value_is_read_in_the_words_of_each_database(tmp_path: Path, dialect: Any) -> None:
+    sqlite_file(tmp_path)
+    found = source(tmp_path, query='select "at" from "Mes données" where "at" >= :start')
+    with connected(found, tmp_path) as connection:
+        statement = _Query(found, connection).first("at")
+    text = str(statement.compile(dialect=dialect.dialect()))
+    assert ("LIMIT" in text) == (dialect in (postgresql, sqlite))
+    assert " AS q" not in text  # Oracle names no table so
 
 
 def test_column_names_are_those_of_the_result(tmp_path: Path) -> None:
