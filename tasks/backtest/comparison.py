@@ -142,10 +142,7 @@ class Comparison:
 
         None where both are the same.
 
-        Parameters
-        ----------
-        fresh
-            Trained just before the window; that of training every window when absent.
+        `fresh`: trained just before the window; that of training every window when absent.
         """
         fresh = fresh or self.fresh[window]
         if fresh.key == model.key:
@@ -267,12 +264,8 @@ def _share(losses: Floats, never: Floats, every: Floats, units: NDArray[np.int64
 def _ratio(value: float, over: Floats, under: Floats, least: float = 0.0) -> MetricValue:
     """Return a ratio of sums over units with the interval of a bootstrap of the units.
 
-    Parameters
-    ----------
-    over, under
-        Sums of each unit, shape (n_units,).
-    least
-        A replicate whose divisor is no greater is left out.
+    `over`, `under`: sums of each unit, shape (n_units,); `least`: a replicate whose divisor is no
+    greater is left out.
     """
     plan = resampling(len(over), None, REPLICATES, 0)
     drawn = np.concatenate(list(plan.weights(len(over))))

@@ -46,84 +46,48 @@ from tasks.training.refit_candidacy import rows_needed
 
 @dataclass(frozen=True)
 class Alarmed:
-    """A window that called for action while a champion scored.
-
-    Attributes
-    ----------
-    upkeep
-        Whether it only requests a refit because the champion ages; that is not reported.
-    """
+    """A window that called for action while a champion scored."""
 
     window: int
     champion: Champion
+    # Whether it only requests a refit because the champion ages; that is not reported.
     upkeep: bool = False
 
 
 @dataclass(frozen=True)
 class State:
-    """State of a policy after some windows.
-
-    Attributes
-    ----------
-    served
-        Champion of each window so far.
-    flags
-        What monitoring found of the champion's windows.
-    gains
-        What was measured of a refreshed model against the champion.
-    acted
-        Windows whose alarm led to a training.
-    last_training
-        When the last training ended.
-    last
-        What it was and came to.
-    seen
-        Time of the newest row that it saw.
-    refits
-        What judged refits showed, the newest last.
-    aged
-        What was measured of how champions age.
-    moves
-        Promotions behind the gate and ends of probations, the newest first.
-    needed
-        Fits that it rests on, with their seconds.
-    seconds
-        Of looking and deciding, fits apart.
-    """
+    """State of a policy after some windows."""
 
     policy: Policy
     champion: Champion
-    served: tuple[Champion, ...] = ()
-    flags: tuple[WindowFlag, ...] = ()
-    gains: tuple[Gain, ...] = ()
+    served: tuple[Champion, ...] = ()  # champion of each window so far
+    flags: tuple[WindowFlag, ...] = ()  # what monitoring found of the champion's windows
+    gains: tuple[Gain, ...] = ()  # what was measured of a refreshed model against the champion
     alarmed: tuple[Alarmed, ...] = ()
+    # Windows whose alarm led to a training.
     acted: frozenset[int] = field(default_factory=frozenset)
     events: tuple[Event, ...] = ()
-    last_training: datetime | None = None
-    last: LastTraining | None = None
-    seen: datetime | None = None
-    refits: tuple[RefitGain, ...] = ()
-    aged: tuple[AgedGain, ...] = ()
+    last_training: datetime | None = None  # when the last training ended
+    last: LastTraining | None = None  # what it was and came to
+    seen: datetime | None = None  # time of the newest row that it saw
+    refits: tuple[RefitGain, ...] = ()  # what judged refits showed, the newest last
+    aged: tuple[AgedGain, ...] = ()  # what was measured of how champions age
+    # Promotions behind the gate and ends of probations, the newest first.
     moves: tuple[Move, ...] = ()
+    # Fits that it rests on, with their seconds.
     needed: frozenset[tuple[str, float]] = field(default_factory=frozenset)
-    seconds: float = 0.0
+    seconds: float = 0.0  # of looking and deciding, fits apart
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Policies over one history, with shared fits and findings.
-
-    Attributes
-    ----------
-    candidate
-        Whose settings are fitted.
-    """
+    """Policies over one history, with shared fits and findings."""
 
     history: History
     config: PipelineConfig
     fits: Fits
     monitor: Monitor
-    candidate: str = ""
+    candidate: str = ""  # whose settings are fitted
 
     @property
     def size(self) -> int:

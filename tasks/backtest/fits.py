@@ -37,39 +37,22 @@ _QUICK_BUDGET = "20s"
 
 
 class FittedModel(Record):
-    """A model of the rows [first, last), with what it predicts of all later rows.
-
-    Attributes
-    ----------
-    model_path
-        Empty where the model itself was not kept.
-    predictions_path
-        ``.npz`` as `CandidateResult` has it, of the rows from `last` on.
-    importance
-        Feature to its share of the model's own importance.
-    digests
-        Of these two files, by name.
-    place
-        Folder that it was kept in, named by what decides the fit.
-    """
+    """A model of the rows [first, last), with what it predicts of all later rows."""
 
     key: str
     first: int
     last: int
     seconds: float
-    predictions_path: str
-    model_path: str = ""
-    importance: dict[str, float] = Field({})
-    digests: dict[str, str] = Field({})
-    place: str = ""
+    predictions_path: str  # ``.npz`` as `CandidateResult` has it, of the rows from `last` on
+    model_path: str = ""  # empty where the model itself was not kept
+    importance: dict[str, float] = Field({})  # feature to its share of the model's own importance
+    digests: dict[str, str] = Field({})  # of these two files, by name
+    place: str = ""  # folder that it was kept in, named by what decides the fit
 
     def predictions(self, first: int, last: int) -> Predictions:
         """Return its predictions of rows [first, last).
 
-        Raises
-        ------
-        ValueError
-            When it was fitted on one of them.
+        Raises ValueError when it was fitted on one of them.
         """
         if first < self.last:
             raise ValueError(f"rows from {first} are requested; it learned rows up to {self.last}")
@@ -100,12 +83,8 @@ class Fitter(Protocol):
 class Fits:
     """The fits of a replay, in memory and in a folder, so that a killed replay goes on.
 
-    Parameters
-    ----------
-    folder
-        Its name must change with data, settings and versions.
-    side_by_side
-        How many the engine makes at a time.
+    `folder`: its name must change with data, settings and versions; `side_by_side`: how many the
+    engine makes at a time.
     """
 
     def __init__(
@@ -245,10 +224,7 @@ def search(
 ) -> RecipeFitter:
     """Return what fits the candidate that validation on the first training's rows prefers.
 
-    Raises
-    ------
-    FitError
-        When no candidate could be fitted.
+    Raises FitError when no candidate could be fitted.
     """
     first, last = history.trained(history.windows[0].start, config.training.window)
     held = history.boundary(first, last, config.split.holdout)

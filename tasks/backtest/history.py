@@ -42,32 +42,17 @@ _QUICK_ROWS = 20_000
 
 @dataclass(frozen=True)
 class History:
-    """Rows in time order, the windows to replay, and what was known when.
+    """Rows in time order, the windows to replay, and what was known when."""
 
-    Attributes
-    ----------
-    snapshot
-        Its rows are in time order and have a time and a label.
-    roles
-        Which column plays which part, as the rows of the first training show it.
-    times
-        Microseconds since 1970 in UTC, shape (n_rows,).
-    windows
-        To replay, oldest first; the first training ends where the first of them starts.
-    delay
-        From a row's time until its label is known.
-    start
-        Of the first training's rows.
-    """
-
-    snapshot: Snapshot
-    roles: Schema
+    snapshot: Snapshot  # its rows are in time order and have a time and a label
+    roles: Schema  # which column plays which part, as the rows of the first training show it
     metric: str
-    times: Ints
+    times: Ints  # microseconds since 1970 in UTC, shape (n_rows,)
     y: NDArray[Any]
+    # To replay, oldest first; the first training ends where the first of them starts.
     windows: tuple[Window, ...]
-    delay: timedelta
-    start: datetime
+    delay: timedelta  # from a row's time until its label is known
+    start: datetime  # of the first training's rows
     notes: tuple[str, ...] = ()
 
     @property
@@ -138,23 +123,10 @@ def load_history(
 ) -> History:
     """Read the pipeline's source and cut it into windows.
 
-    Parameters
-    ----------
-    folder
-        Where snapshots are kept.
-    every
-        Length of a window; `monitoring.window` when absent.
-    label_delay
-        Until labels are known; `monitoring.label_delay` when absent.
-    quick
-        Replay the newest windows only, on evenly drawn rows.
-
-    Raises
-    ------
-    UsageError
-        When rows have no time, or there are too few windows.
-    DataError
-        When no row has a label.
+    `folder`: where snapshots are kept; `every`: length of a window; `monitoring.window` when
+    absent; `label_delay`: until labels are known; `monitoring.label_delay` when absent; `quick`:
+    replay the newest windows only, on evenly drawn rows. Raises UsageError when rows have no time,
+    or there are too few windows; DataError when no row has a label.
     """
     config = pipeline.config
     length, delay = lengths_of(pipeline, every, label_delay)
@@ -226,10 +198,7 @@ def lengths_of(
 ) -> tuple[timedelta, timedelta]:
     """Return the length of a window, and how long after its time a row's label is known.
 
-    Raises
-    ------
-    UsageError
-        When rows have no time, or a length is none.
+    Raises UsageError when rows have no time, or a length is none.
     """
     if pipeline.config.time_column is None:
         raise UsageError(

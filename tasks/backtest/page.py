@@ -118,8 +118,6 @@ def render_page(outcome: BacktestOutcome) -> str:
 def ends(value: MetricValue, of: float) -> str:
     """Return an interval in per cent of a loss, empty where there is none.
 
-    Examples
-    --------
     >>> ends(MetricValue(value=1.0, low=0.5, high=1.5), 4.0)
     '12.5 to 37.5 %'
     """
@@ -131,8 +129,6 @@ def ends(value: MetricValue, of: float) -> str:
 def less(value: MetricValue, of: float) -> str:
     """Return a gain in per cent of a loss, a dash where there is none.
 
-    Examples
-    --------
     >>> less(MetricValue(value=1.0), 4.0)
     '25.0 %'
     """
@@ -142,8 +138,6 @@ def less(value: MetricValue, of: float) -> str:
 def percent(value: float | None) -> str:
     """Return a fraction in per cent, a dash where there is none.
 
-    Examples
-    --------
     >>> percent(0.913), percent(None)
     ('91 %', '–')
     """

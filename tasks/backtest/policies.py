@@ -15,36 +15,20 @@ Sense = Literal["drift", "realised", "estimated", "performance", "gain"]
 
 
 class Policy(Record):
-    """A rule that decides at the end of each window whether to train.
-
-    Attributes
-    ----------
-    every
-        Trains at the end of every so many windows; 0: not by the calendar.
-    cron, refit_cron
-        Searches, or refits, where the file's calendar falls into the window.
-    senses
-        What raises an alarm.
-    rule
-        What makes a training of alarms: `tasks.policy.retraining.decide` reads it.
-    gated
-        Whether the gate decides about what was trained.
-    own
-        Whether it is the pipeline file's.
-    span
-        Newest rows to train on; None: all.
-    """
+    """A rule that decides at the end of each window whether to train."""
 
     name: str
     sentence: str
-    every: int = 0
+    every: int = 0  # trains at the end of every so many windows; 0: not by the calendar
+    # cron, refit_cron: searches, or refits, where the file's calendar falls into the window.
     cron: str = ""
     refit_cron: str = ""
-    senses: tuple[Sense, ...] = ()
+    senses: tuple[Sense, ...] = ()  # what raises an alarm
+    # What makes a training of alarms: `tasks.policy.retraining.decide` reads it.
     rule: PolicyConfig = PolicyConfig()
-    gated: bool = False
-    own: bool = False
-    span: timedelta | None = None
+    gated: bool = False  # whether the gate decides about what was trained
+    own: bool = False  # whether it is the pipeline file's
+    span: timedelta | None = None  # newest rows to train on; None: all
 
 
 def policies_of(
@@ -52,14 +36,8 @@ def policies_of(
 ) -> tuple[Policy, ...]:
     """Return the policies to compare, the fixed ones first; hindsight is not among them.
 
-    Parameters
-    ----------
-    windows
-        How many are replayed.
-    first
-        Span of the first training's rows.
-    quick
-        Leave out those that need fits of their own: other training windows.
+    `windows`: how many are replayed; `first`: span of the first training's rows; `quick`: leave out
+    those that need fits of their own: other training windows.
     """
     stated = config.training.window
     plain = [

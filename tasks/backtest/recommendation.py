@@ -30,10 +30,7 @@ def recommend(
     Where none of them gains over never training beyond noise, it is the one that trains only on a
     measured gain, as it costs next to nothing.
 
-    Parameters
-    ----------
-    length
-        Of a replayed window.
+    `length`: of a replayed window.
     """
     never = next(r for r in results if r.policy == "never")
     able = [r for r in results if r.policy in policies and policies[r.policy].gated]
@@ -117,8 +114,6 @@ def _settings(policy: Policy, config: PipelineConfig, length: timedelta) -> dict
 def calendar(length: timedelta) -> str:
     """Return a cron expression that comes about once in `length`.
 
-    Examples
-    --------
     >>> calendar(timedelta(days=7)), calendar(timedelta(days=30)), calendar(timedelta(hours=6))
     ('0 3 * * 1', '0 3 1 * *', '0 */6 * * *')
     """

@@ -32,40 +32,20 @@ from tasks.training.training_identity import fit_key
 
 
 class BacktestRequest(Record):
-    """Options of a backtest; None stands for the pipeline file's setting.
+    """Options of a backtest; None stands for the pipeline file's setting."""
 
-    Attributes
-    ----------
-    every
-        Length of a window.
-    label_delay
-        Until labels are known.
-    quick
-        The newest windows on a sample of rows, with fewer policies.
-    fresh
-        Fit and look again; reuse nothing.
-    apply
-        Write the recommended settings into the pipeline file.
-    """
-
-    every: str | None = None
-    label_delay: str | None = None
-    quick: bool = False
-    fresh: bool = False
-    apply: bool = False
+    every: str | None = None  # length of a window
+    label_delay: str | None = None  # until labels are known
+    quick: bool = False  # the newest windows on a sample of rows, with fewer policies
+    fresh: bool = False  # fit and look again; reuse nothing
+    apply: bool = False  # write the recommended settings into the pipeline file
 
 
 def prepare_replay(pipeline: Pipeline, request: BacktestRequest) -> Replay:
     """Return the replay of a pipeline's history, with the first training's settings searched.
 
-    Raises
-    ------
-    UsageError
-        When rows have no time, or there are too few windows.
-    DataError
-        When no row has a label.
-    FitError
-        When no candidate could be fitted.
+    Raises UsageError when rows have no time, or there are too few windows; DataError when no row
+    has a label; FitError when no candidate could be fitted.
     """
     folder = folder_of(pipeline)
     if request.fresh:
@@ -224,10 +204,7 @@ def folder_of(pipeline: Pipeline) -> Path:
 def apply_settings(pipeline: Pipeline, recommendation: Recommendation) -> bool:
     """Write recommended settings into the pipeline file, comments kept; return whether any were.
 
-    Raises
-    ------
-    ConfigError
-        When the file would not be right with them; it stays as it is then.
+    Raises ConfigError when the file would not be right with them; it stays as it is then.
     """
     if not recommendation.settings:
         return False

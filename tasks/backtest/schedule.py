@@ -10,21 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Schedule:
-    """Windows before which a model is trained, and which model serves each window.
+    """Windows before which a model is trained, and which model serves each window."""
 
-    Attributes
-    ----------
-    trained
-        Windows, oldest first; the first model, of window 0, is not among them.
-    serving
-        Of each window the kind of model and the window before which it was trained.
-    total
-        Sum of the losses.
-    """
-
+    # Windows, oldest first; the first model, of window 0, is not among them.
     trained: tuple[int, ...]
+    # Of each window the kind of model and the window before which it was trained.
     serving: tuple[tuple[int, int], ...]
-    total: float
+    total: float  # sum of the losses
 
 
 def best_schedule(losses: NDArray[np.float64]) -> Schedule:
@@ -34,19 +26,14 @@ def best_schedule(losses: NDArray[np.float64]) -> Schedule:
     total up to each window is found by dynamic programming over the window that its model was
     trained before: of n windows in n² steps.
 
-    Parameters
-    ----------
-    losses
-        Shape (n_kinds, n_windows, n_windows): ``losses[k, i, j]`` is the total loss in window j of
-        the model of kind k, such as a span of training rows, trained before window i, for
-        i <= j; the rest is not read.
+    `losses`: shape (n_kinds, n_windows, n_windows): ``losses[k, i, j]`` is the total loss in window
+    j of the model of kind k, such as a span of training rows, trained before window i, for i <= j;
+    the rest is not read.
 
     References
     ----------
     Bellman (1957), Dynamic Programming, chapter 3: the equipment-replacement problem.
 
-    Examples
-    --------
     >>> losses = np.array([[[1.0, 5.0, 5.0], [0.0, 1.0, 4.0], [0.0, 0.0, 4.0]]])
     >>> best_schedule(losses)
     Schedule(trained=(1,), serving=((0, 0), (0, 1), (0, 1)), total=6.0)

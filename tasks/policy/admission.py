@@ -29,11 +29,6 @@ def admit(
     """Return whether a training for `cause` is done now; a refusal is recorded.
 
     The caller holds the pipeline's flight, so that no other request is decided at the same time.
-
-    Parameters
-    ----------
-    refit
-        Whether a refit of the champion is requested.
     """
     name = pipeline.config.name
     earlier = pipeline.ledger.decisions(name, kinds=("monitored", "trained"))

@@ -35,19 +35,10 @@ def with_ageing(
 ) -> Gain:
     """Return a measured gain with what a refit now is expected to bring.
 
-    Parameters
-    ----------
-    found
-        With its `boundary`.
-    learned
-        Time of the newest row that the champion was fitted on.
-    earlier
-        What earlier measurements showed, the newest last.
-    length
-        Of a window: the time in which rates are counted.
+    `found`: with its `boundary`; `learned`: time of the newest row that the champion was fitted on;
+    `earlier`: what earlier measurements showed, the newest last; `length`: of a window: the time in
+    which rates are counted.
 
-    Examples
-    --------
     >>> day = timedelta(days=1)
     >>> start = datetime(2026, 1, 1)
     >>> found = Gain(

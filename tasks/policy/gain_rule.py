@@ -32,8 +32,6 @@ def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
     Knowledge-Based Systems 293. Regol, Schwinn, Sprague, Coates and Markovich (2025), When to
     retrain a machine learning model, ICML.
 
-    Examples
-    --------
     >>> found = Gain(version="1", metric="mae", gain=3.0, low=1.0, high=5.0, matters=2.0)
     >>> weigh(PolicyConfig(), found), weigh(PolicyConfig(min_gain=2.0), found)
     ('pays', 'unclear')
@@ -68,8 +66,6 @@ def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
 def expected_gain(gain: Gain) -> float:
     """Return the gain drawn towards zero by its uncertainty; 0 where it is none.
 
-    Examples
-    --------
     >>> round(expected_gain(Gain(version="1", metric="mae", gain=3.0, low=1.355, high=4.645)), 2)
     2.67
     """

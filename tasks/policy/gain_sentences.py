@@ -21,8 +21,6 @@ _SKIPPED = {
 def gain_value(gain: Gain) -> str:
     """Return the gain with its interval.
 
-    Examples
-    --------
     >>> gain_value(Gain(version="1", metric="roc_auc", gain=0.0412, low=0.031, high=0.052))
     '0.041 (0.031 to 0.052)'
     """
@@ -32,8 +30,6 @@ def gain_value(gain: Gain) -> str:
 def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
     """Return the gain of retraining as text, without a full stop; without an answer the figures.
 
-    Examples
-    --------
     >>> found = Gain(version="1", metric="roc_auc", gain=-0.002, low=-0.01, high=0.006, rows=5402)
     >>> gain_sentence(found, "none")
     'retraining would not have helped: gain in ROC AUC -0.0020 (-0.0100 to 0.0060) on 5,402 labelled rows'
@@ -65,8 +61,6 @@ def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
 def gain_headline(gain: Gain, answer: GainAnswer) -> str:
     """Return the same in a few words, for a title; empty where nothing calls for a training.
 
-    Examples
-    --------
     >>> found = Gain(version="1", metric="mae", gain=3.2, low=2.0, high=4.4)
     >>> gain_headline(found, "pays"), gain_headline(found, "none")
     ('retraining would lower mean absolute error by 3.2', '')

@@ -94,27 +94,16 @@ def decide(
     place among the last ones: evidence gets old whether rows arrive or not. Windows of which the
     last training saw more than half are covered by it and call for no second one.
 
-    Parameters
-    ----------
-    now
-        In UTC, as all times here; without a zone it is taken as UTC.
-    windows
-        Monitored windows, the newest last.
-    last_training
-        End of the last training that was done. One in the future, after a clock was set back,
-        counts as now, and is not believed at all when it lies further ahead than the cooldown
-        is long; so it holds training back for at most twice the cooldown.
-    new_rows
-        Rows newer than the last training's; None where it is unknown, which withholds nothing.
-    handled
-        Whether this cause's key has been acted on already.
-    answered_until
-        Time of the newest row that the last training saw, fitted or held out; None where it is
-        not known, and no window counts as covered. The rows' time, not the clock's: rows may
-        arrive late or be replayed.
+    `now` is in UTC, as all times here; without a zone it is taken as UTC. `windows`: monitored
+    windows, the newest last. `last_training`: end of the last training that was done; one in the
+    future, after a clock was set back, counts as now, and is not believed at all when it lies
+    further ahead than the cooldown is long, so that it holds training back for at most twice the
+    cooldown. `new_rows`: rows newer than the last training's; None where it is unknown, which
+    withholds nothing. `handled`: whether this cause's key has been acted on already.
+    `answered_until`: time of the newest row that the last training saw, fitted or held out (the
+    rows' time, not the clock's: rows may arrive late or be replayed); None where it is not known,
+    and no window counts as covered.
 
-    Examples
-    --------
     >>> drifted = WindowFlag(window=None, drifted=True)
     >>> decide(
     ...     PolicyConfig(), cause="alarm", now=datetime(2026, 3, 1), windows=[drifted, drifted],

@@ -15,16 +15,11 @@ from tasks.policy.retraining import is_newer
 
 @dataclass(frozen=True)
 class LastTraining:
-    """The last training and its outcome.
-
-    Attributes
-    ----------
-    seen_until
-        Time of the newest row that it saw; None where it is not known.
-    """
+    """The last training and its outcome."""
 
     kind: TrainingKind
     promoted: bool
+    # Time of the newest row that it saw; None where it is not known.
     seen_until: datetime | None = None
 
     @classmethod
@@ -64,20 +59,11 @@ def choose_kind(
     refused it, or the champion did worse than it should in a window since. The calendar and a
     person search, unless a refit is requested.
 
-    Parameters
-    ----------
-    refit
-        Whether the request is for a refit.
-    last
-        None before the first training.
-    windows
-        Monitored windows of the champion, the newest last.
-    by
-        What called for the training. A gain is of the champion's own recipe on newer rows, so a
-        refit is apt even where the last one was refused.
+    `refit`: whether the request is for a refit; `last`: None before the first training; `windows`:
+    monitored windows of the champion, the newest last; `by`: what called for the training: a gain
+    is of the champion's own recipe on newer rows, so a refit is apt even where the last one was
+    refused.
 
-    Examples
-    --------
     >>> choose_kind(PolicyConfig(), "alarm", refit=False, last=None, windows=()).kind
     'refit'
     >>> refused = LastTraining("refit", promoted=False)

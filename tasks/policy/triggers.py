@@ -30,23 +30,16 @@ class Trigger(Record):
 
 @dataclass
 class Watched:
-    """The latest statements about one champion's windows.
+    """The latest statements about one champion's windows."""
 
-    Attributes
-    ----------
-    drifted, enough, sentences
-        Window to whether what drifted could hurt, whether it had rows enough, and the sentence on
-        it.
-    performances
-        Window to the latest statement about its performance, which a later pass may have made.
-    gains
-        What retraining would bring, the newest measurement first.
-    """
-
+    # drifted, enough, sentences: window to whether what drifted could hurt, whether it had rows
+    # enough, and the sentence on it.
     drifted: dict[Window | None, bool] = field(default_factory=dict)
     enough: dict[Window | None, bool] = field(default_factory=dict)
     sentences: dict[Window | None, str] = field(default_factory=dict)
+    # Window to the latest statement about its performance, which a later pass may have made.
     performances: dict[Window | None, Performance] = field(default_factory=dict)
+    # What retraining would bring, the newest measurement first.
     gains: list[Gain] = field(default_factory=list)
 
     @property
@@ -96,12 +89,7 @@ def flags_with_gain(flags: Sequence[WindowFlag], gains: Sequence[Gain]) -> tuple
     Where it judged none of them, as only windows of the former champion have labels yet, it stands
     on the newest.
 
-    Parameters
-    ----------
-    flags
-        The newest window last.
-    gains
-        The newest measurement first.
+    `flags`: the newest window last; `gains`: the newest measurement first.
     """
     gain = next((gain for gain in gains if gain.gain is not None), None)
     if gain is None or not flags:
@@ -122,10 +110,7 @@ def start_of(window: Window | None) -> datetime:
 def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
     """Return the latest statements about the windows of `champion`.
 
-    Parameters
-    ----------
-    decisions
-        Newest first; those of another kind than ``monitored`` are left aside.
+    `decisions`: newest first; those of another kind than ``monitored`` are left aside.
     """
     found = Watched()
     for decision in decisions:

@@ -32,12 +32,8 @@ def trial_of(
 ) -> Trial | None:
     """Return the end of the probation after the last of the `served` windows; None without one.
 
-    Parameters
-    ----------
-    served
-        Champion of each window so far.
-    moves
-        Promotions and ends of probations so far, the newest first.
+    `served`: champion of each window so far; `moves`: promotions and ends of probations so far, the
+    newest first.
     """
     champion = served[-1]
     chain = chain_of(champion.version, moves) if config.policy.probation else None

@@ -77,10 +77,7 @@ def measured_gain(
     The refreshed model is the one that the gate of a refit would judge. Windows that a former
     champion scored are judged too where they are newer than what the champion learned from.
 
-    Parameters
-    ----------
-    aged
-        What measurements of earlier champions showed too.
+    `aged`: what measurements of earlier champions showed too.
     """
     now = history.windows[window].end
     first, last = history.trained(now, span)
@@ -136,12 +133,8 @@ def challenge(
     before the champion is compared at equal age (`tasks.registry.gate.equal_age`); as a replay has
     one recipe, the champion's twin is the challenger itself.
 
-    Parameters
-    ----------
-    refit
-        Whether it is judged as a refit, that has only not to be worse, or as a search.
-    earlier
-        What the policy's earlier refits showed.
+    `refit`: whether it is judged as a refit, that has only not to be worse, or as a search;
+    `earlier`: what the policy's earlier refits showed.
     """
     now = history.windows[window].end
     first, last = history.trained(now, span)
@@ -200,10 +193,7 @@ def _trivial(history: History, first: int, last: int, rows: int) -> Predictions:
 def calendar_spans(history: History, policies: Sequence[Policy], learned: int) -> Iterator[Span]:
     """Return the training rows of the ungated calendars, in every window.
 
-    Parameters
-    ----------
-    learned
-        Number of rows that the first champion was trained on.
+    `learned`: number of rows that the first champion was trained on.
     """
     for policy in policies:
         known = learned
