@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +28,7 @@ from tasks.monitoring.drift.detector import measure, watched
 from tasks.monitoring.drift.harm.ordinary_blocks import ordinary_blocks
 from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.reference_summary import build_reference
-from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift
+from tasks.monitoring.performance.estimation.covariate_shift import CovariateShift
 from tasks.monitoring.performance.realised import assess_window
 
 if TYPE_CHECKING:
@@ -40,21 +39,14 @@ Found = TypeVar("Found", bound=Record)
 
 
 class Champion(Record):
-    """A model that scores, and what it was judged by.
-
-    Attributes
-    ----------
-    judged
-        The same settings fitted without the rows [held, model.last), which it was judged on; None
-        where no gate needed it.
-    since
-        The first window that it scores.
-    """
+    """A model that scores, and what it was judged by."""
 
     model: FittedModel
+    # The same settings fitted without the rows [held, model.last), which it was judged on; None
+    # where no gate needed it.
     judged: FittedModel | None = None
     held: int = 0
-    since: int = 0
+    since: int = 0  # the first window that it scores
 
     @property
     def version(self) -> str:
@@ -64,20 +56,12 @@ class Champion(Record):
 
 @dataclass
 class Monitor:
-    """Drift and performance of champions, each window looked at once and kept on disk.
-
-    Attributes
-    ----------
-    folder
-        Where findings are kept; its name must change with data, settings and versions.
-    fits
-        What predicts a champion's training rows out of fold.
-    """
+    """Drift and performance of champions, each window looked at once and kept on disk."""
 
     history: History
     config: PipelineConfig
-    folder: Path
-    fits: Fits
+    folder: Path  # where findings are kept; its name must change with data, settings and versions
+    fits: Fits  # what predicts a champion's training rows out of fold
 
     def __post_init__(self) -> None:
         """Start without references."""
@@ -98,10 +82,7 @@ class Monitor:
     ) -> Performance:
         """Return the champion's performance in a window.
 
-        Parameters
-        ----------
-        labelled
-            Whether its labels are known at `now`; without them performance is estimated.
+        `labelled`: whether its labels are known at `now`; without them performance is estimated.
         """
         path = self._path("performance", champion, window, "known" if labelled else "estimated")
         known = _known(path, Performance)
@@ -179,17 +160,11 @@ class Monitor:
             rows = slice(model.first, model.last)
             self._references[model.key] = build_reference(
                 history.frame.iloc[rows].reset_index(drop=True),
-                self._watched,
+                history.roles.watched,
                 history.stamps(model.first, model.last),
                 history.length,
             )
         return self._references[model.key]
-
-    @cached_property
-    def _watched(self) -> dict[str, Any]:
-        roles = self.history.roles
-        others = {roles.target, roles.time_column, *roles.id_columns}
-        return {name: kind for name, kind in roles.features.items() if name not in others}
 
     def _scores(self, model: FittedModel, first: int, last: int) -> NDArray[Any]:
         """Return the positive class's probability, the predicted class, or the value."""
@@ -250,7 +225,7 @@ class Monitor:
         return CovariateShift(
             frame.iloc[first:last],
             frame.iloc[start : champion.model.last],
-            Covariates(self.history.roles.features),
+            self.history.roles.features,
         )
 
     def rows(self, model: FittedModel, first: int, last: int, *, known: bool) -> pd.DataFrame:

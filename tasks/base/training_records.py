@@ -88,6 +88,12 @@ class Schema(Record):
     relevant: float | None = None  # of a ranking: the least value that counts as relevant
     own: OwnCode | None = None  # of the running pipeline file; never stored with a version
 
+    @property
+    def watched(self) -> dict[str, Kind]:
+        """The features that drift compares: time and ids move by nature."""
+        others = {self.target, self.time_column, *self.id_columns}
+        return {name: kind for name, kind in self.features.items() if name not in others}
+
     def running(self, own: OwnCode | None) -> Schema:
         """Return it with `own` as what may be imported."""
         return self.model_copy(update={"own": own})

@@ -18,6 +18,11 @@ def latest_believed(now: datetime) -> datetime:
     return as_utc(now) + FUTURE_TOLERANCE
 
 
+def naive_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC without its zone, as arrays hold times."""
+    return as_utc(moment).replace(tzinfo=None)
+
+
 def as_utc(moment: datetime) -> datetime:
     """Return `moment` in UTC; one without a zone is taken as UTC.
 

@@ -14,10 +14,8 @@ from tasks.base.monitoring_records import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.runtime.files import digest_of_bytes, write_whole
 from tasks.base.servers.stack_file import running_stack
-from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text.commands import command
-from tasks.base.text.numbers import number
-from tasks.base.text.phrases import KINDS, Tone, valued
+from tasks.base.text.phrases import KINDS, Tone
 from tasks.base.text.redaction import redact
 from tasks.dashboard import charts
 from tasks.dashboard.page_environment import page_script, render, script_source
@@ -51,19 +49,6 @@ TONES: dict[str, Tone] = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """One window in the table under a picture."""
-
-    point: Point
-    address: str | None
-    moved: str
-    value: str
-    settled: bool
-    worse: bool
-    reference: str
-
-
-@dataclass(frozen=True)
 class Panel:
     """One pipeline on the page."""
 
@@ -72,9 +57,8 @@ class Panel:
     tone: Tone
     wide: Markup
     narrow: Markup
-    rows: tuple[Row, ...]
+    rows: tuple[tuple[Point, str | None], ...]  # windows, the newest first, with their page
     metric: str
-    direction: str
     commands: tuple[tuple[str, str], ...]
 
 
@@ -134,7 +118,7 @@ def _html(
         stack=stack,
         stores=healths[0].stores if healths else {},
         filters=_filters(len(pipelines) if together else 0),
-        version=_version(),
+        version=keepfit_version(),
     )
     return _without_secrets(html, pipelines)
 
@@ -153,11 +137,11 @@ def _write_own(
         before = {}
     written = {}
     stack = running_stack(pipelines[0].state)
-    linked = (stack.prefect, stack.mlflow) if stack else ()
+    servers = (stack.prefect, stack.mlflow) if stack else ()
     for pipeline, health in zip(pipelines, healths, strict=True):
         content = health.model_dump_json(exclude={"age_days", "stores"})
         name = pipeline.config.name
-        written[name] = digest_of_bytes(f"{_version()} {linked} {content}".encode())
+        written[name] = digest_of_bytes(f"{keepfit_version()} {servers} {content}".encode())
         target = folder / f"pipeline-{name}.html"
         if before.get(name) != written[name] or not target.exists():
             write_whole(target, _html([pipeline], [health], target, moment, own=True))
@@ -172,10 +156,6 @@ def _due(healths: Sequence[PipelineHealth], moment: datetime, *, running: bool) 
         return moment + 5 * timedelta(seconds=EVERY_SECONDS)
     following = [at for health in healths for at in health.next_runs.values()]
     return min(following) + _GRACE if following else None
-
-
-def _version() -> str:
-    return keepfit_version()
 
 
 def _without_secrets(html: str, pipelines: Sequence[Pipeline]) -> str:
@@ -203,30 +183,15 @@ def _panel(
 
     changed = marks(shown, moves)
     metric = next((p.performance.metric for p in reversed(shown) if p.performance), "")
-    rows = [_row(p, address(p)) for p in reversed(shown[-charts.WIDE.windows :])]
     return Panel(
         place=place,
         health=health,
         tone=TONES[health.health],
         wide=charts.story(shown, changed, charts.WIDE, address) if pictured else Markup(),
         narrow=charts.story(shown, changed, charts.NARROW, address) if pictured else Markup(),
-        rows=tuple(rows),
+        rows=tuple((p, address(p)) for p in reversed(shown[-charts.WIDE.windows :])),
         metric=metric,
-        direction="higher is better" if greater_is_better(metric) else "lower is better",
         commands=_commands(pipeline, health),
-    )
-
-
-def _row(point: Point, address: str | None) -> Row:
-    found = point.performance
-    return Row(
-        point=point,
-        address=address,
-        moved=", ".join(c.column for c in point.drift.drifted) if point.drift else "",
-        value=valued(charts.shown_value(found)) if found else valued(None),
-        settled=found is None or charts.is_settled(found),
-        worse=found is not None and found.worse,
-        reference=number(found.reference.value if found and found.reference else None),
     )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from jinja2 import Environment
 
+from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.text import numbers as figures
 from tasks.base.text import phrases
 from tasks.base.text.commands import command
-from tasks.history.entries import answered, performed
+from tasks.dashboard.charts import is_settled, shown_value
+from tasks.history.entries import performed
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.reporting.report.page_environment import filled, page_environment
 from tasks.reporting.report.report_rows import code
@@ -30,10 +32,10 @@ def _environment() -> Environment:
     environment = page_environment(
         _TEMPLATES,
         "page.css",
-        answered=answered,
         brief=phrases.brief,
         code=code,
         day=phrases.day,
+        direction=_direction,
         harm=phrases.harm_words,
         elapsed=phrases.elapsed,
         metric=figures.metric_words,
@@ -41,6 +43,8 @@ def _environment() -> Environment:
         number=figures.number,
         performed=performed,
         gained=gain_sentence,
+        settled=is_settled,
+        shown_value=shown_value,
         plural=phrases.plural,
         share=phrases.share,
         size=figures.size,
@@ -49,6 +53,10 @@ def _environment() -> Environment:
     )
     environment.globals |= {"command": command, "unrecorded": phrases.UNRECORDED}
     return environment
+
+
+def _direction(metric: str) -> str:
+    return "higher is better" if greater_is_better(metric) else "lower is better"
 
 
 _FILE = Path(__file__).parent / "templates" / "age.js"

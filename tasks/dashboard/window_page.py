@@ -12,12 +12,8 @@ from tasks.base.monitoring_records import (
     Gain,
     Performance,
     PolicyDecision,
-    SegmentPerformance,
 )
-from tasks.base.settings.evaluation import greater_is_better
-from tasks.base.text.numbers import metric_words
-from tasks.base.text.phrases import Tone, span, valued
-from tasks.base.training_records import MetricValue
+from tasks.base.text.phrases import Tone
 from tasks.dashboard.page_environment import render
 from tasks.history import evidence, links
 from tasks.history.entries import anchor, answered, facts, plain
@@ -37,24 +33,6 @@ class Judgement:
     tone: Tone
 
 
-@dataclass(frozen=True)
-class Stated:
-    """One statement about performance, as text."""
-
-    window: str
-    own: bool
-    worse: bool
-    metric: str
-    direction: str
-    realised: str
-    estimated: str
-    reference: str
-    limit: str
-    labels: str
-    sentence: str
-    segments: tuple[SegmentPerformance, ...] = ()
-
-
 def window_html(decision: Decision) -> str:
     """Return the page of a window that was `monitored`; every name and value in it is escaped."""
     # Local links are relative to the page's place in `decision.links["report"]`.
@@ -70,7 +48,7 @@ def window_html(decision: Decision) -> str:
         columns=columns[:MOST_COLUMNS],
         more_columns=max(0, len(columns) - MOST_COLUMNS),
         gain=_gained(decision),
-        performance=[_stated(decision, p) for p in decision.read_all(Performance, "performance")],
+        performance=decision.read_all(Performance, "performance"),
         policy=policy,
         answer=answered(policy) if policy is not None else "",
         rules=evidence.broken_rules(decision),
@@ -113,25 +91,6 @@ def ordered(drift: DriftResult) -> tuple[ColumnFinding, ...]:
         return not found.drifted, not odd, -weight if found.drifted else 0.0, -near, found.column
 
     return tuple(sorted(drift.columns, key=rank))
-
-
-def _stated(decision: Decision, found: Performance) -> Stated:
-    better = greater_is_better(found.metric)
-    limit = MetricValue(value=found.limit)
-    return Stated(
-        window=span(found.window),
-        own=found.window == decision.window,
-        worse=found.worse,
-        metric=metric_words(found.metric),
-        direction="higher is better" if better else "lower is better",
-        realised=valued(found.realised),
-        estimated=valued(found.estimated),
-        reference=valued(found.reference),
-        limit=valued(limit),
-        labels=f"{found.labelled:,} of {found.rows:,}" + ("" if found.mature else ", not all in"),
-        sentence=found.sentence,
-        segments=found.segments,
-    )
 
 
 def _gained(decision: Decision) -> tuple[str, str]:

@@ -32,7 +32,7 @@ from tasks.base.text.phrases import (
     span,
     valued,
 )
-from tasks.base.training_records import MetricValue, Verdict
+from tasks.base.training_records import Verdict
 from tasks.history import evidence
 from tasks.policy.gain_sentences import gain_sentence
 
@@ -264,12 +264,10 @@ def answered(policy: PolicyDecision) -> str:
 
 
 def _verdict(decision: Decision) -> list[Fact]:
-    verdict = decision.read(Verdict, "verdict")
-    return [] if verdict is None else judged(verdict)
-
-
-def judged(verdict: Verdict) -> list[Fact]:
     """Return the gate's decision and its numbers."""
+    verdict = decision.read(Verdict, "verdict")
+    if verdict is None:
+        return []
     found = [Fact("gate", f"{'promote' if verdict.promoted else 'keep'}: {verdict.sentence}")]
     if verdict.difference is not None:
         text = differing(verdict.difference, verdict.interval)
@@ -292,12 +290,10 @@ def judged_against(verdict: Verdict) -> str:
 
 
 def _cause(decision: Decision) -> list[Fact]:
-    cause = decision.read(Cause, "cause")
-    return [] if cause is None else [Fact("cause", caused(cause))]
-
-
-def caused(cause: Cause) -> str:
     """Return why something was done."""
+    cause = decision.read(Cause, "cause")
+    if cause is None:
+        return []
     words = {
         "alarm": "an alarm",
         "schedule": "the schedule",
@@ -306,7 +302,7 @@ def caused(cause: Cause) -> str:
     }
     window = f" about {span(cause.window)}" if cause.window else ""
     reasons = f": {' '.join(cause.reasons)}" if cause.reasons else ""
-    return _cut(f"{words[cause.kind]}{window}{reasons}")
+    return [Fact("cause", _cut(f"{words[cause.kind]}{window}{reasons}"))]
 
 
 def _contract(decision: Decision) -> list[Fact]:
@@ -321,9 +317,5 @@ def _contract(decision: Decision) -> list[Fact]:
 
 
 def _score(decision: Decision) -> list[Fact]:
-    plain_score = decision.number("score")
-    score = decision.read(MetricValue, "score")
-    if plain_score is not None:
-        score = MetricValue(value=plain_score)
-    metric = decision.text("metric")
+    score, metric = evidence.score_of(decision), decision.text("metric")
     return [] if score is None else [Fact(f"holdout {metric_words(metric)}", valued(score))]

@@ -9,6 +9,7 @@ from math import isfinite
 from tasks.base.errors import ContractError
 from tasks.base.monitoring_records import Decision, DecisionKind
 from tasks.base.pipeline_file import Pipeline
+from tasks.base.training_records import MetricValue
 from tasks.ledger.ledger import Ledger, each_ledger, ledger_of
 
 # The kinds after which another version scores.
@@ -85,3 +86,11 @@ def broken_rules(decision: Decision) -> tuple[str, ...]:
     if isinstance(broken, list):
         return tuple(str(rule) for rule in broken)
     return decision.texts("rules")
+
+
+def score_of(trained: Decision) -> MetricValue | None:
+    """Return the holdout's score of a training, with its interval where that was recorded."""
+    plain = trained.number("score")
+    if plain is not None:
+        return MetricValue(value=plain)
+    return trained.read(MetricValue, "score")

@@ -287,7 +287,7 @@ def champion_of(
             former=former,
             candidate=of_version.text("challenger"),
             metric=of_version.text("metric"),
-            score=score_of(of_version),
+            score=evidence.score_of(of_version),
         )
     outcome = next((o for o in outcomes if o.model and o.model.version == version), None)
     if outcome is None:
@@ -335,11 +335,3 @@ def _registered(version: ModelVersion) -> Champion:
         score=None if version.score is None else MetricValue(value=version.score),
         former=None if former == "none" else former,
     )
-
-
-def score_of(trained: Decision) -> MetricValue | None:
-    """Return the holdout's score of a training, with its interval where that was recorded."""
-    plain = trained.number("score")
-    if plain is not None:
-        return MetricValue(value=plain)
-    return trained.read(MetricValue, "score")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from pydantic import JsonValue
@@ -60,22 +60,22 @@ def _moved_by(decision: Decision) -> dict[str, JsonValue]:
 
 def tagged(known: Known) -> list[Link]:
     """Return the moves of the alias in the registry's tags, for a version without decisions."""
-    outcome = known.outcome
-    tags = known.registered.tags if known.registered else {}
-    if moved := tags.get("keepfit.promoted_at"):
-        former = tags.get("keepfit.replaced", "none")
+    outcome, version = known.outcome, known.registered
+    if version is not None and version.promoted_at is not None:
+        former = known.tags.get("keepfit.replaced", "none")
         instead = "" if former == "none" else f" instead of v{former}"
         return [
             Link(
-                at=datetime.fromisoformat(moved),
+                at=version.promoted_at,
                 what="promoted",
                 sentence=f"Alias champion moved to v{known.version}{instead}.",
                 numbers={"former": None if former == "none" else former},
             )
         ]
-    promoted = outcome.verdict.promoted if outcome else tags.get("keepfit.verdict") == "promoted"
-    if outcome is None and "keepfit.verdict" not in tags:
+    stated = known.tags.get("keepfit.verdict")
+    if outcome is None and stated is None:
         return []
+    promoted = outcome.verdict.promoted if outcome else stated == "promoted"
     what: Any = "promoted" if promoted else "refused"
     sentence = f"Alias champion moved to v{known.version}." if promoted else "The champion stayed."
     return [Link(at=outcome.finished if outcome else None, what=what, sentence=sentence)]

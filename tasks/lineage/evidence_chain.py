@@ -41,11 +41,12 @@ def explain_version(pipeline: Pipeline, version: str | None) -> Chain:
     outcomes = last_outcomes(pipeline.work, most=10_000)
     number = None if version is None else version.strip().removeprefix("v")
     versions, aliased, silent, answered = _registry(pipeline, number)
-    moves = ledger.decisions(pipeline.config.name, kinds=MOVES)
+    ended = ledger.decisions(pipeline.config.name, kinds=("trained", *MOVES))
+    moves = [d for d in ended if d.kind in MOVES]
     recorded = champion_of(moves, (), outcomes)
     champion = aliased if answered else recorded.version if recorded else None
     wanted = champion if number is None else number
-    known = _versions(ledger, pipeline, versions, outcomes)
+    known = _versions(ended, versions, outcomes)
     if wanted is None or wanted not in known:
         raise _unknown(pipeline, wanted, known)
     found = Known(
@@ -91,13 +92,11 @@ def _deleted(known: Known) -> tuple[str, ...]:
 
 
 def _versions(
-    ledger: Accounts,
-    pipeline: Pipeline,
+    ended: Sequence[Decision],
     versions: Sequence[ModelVersion],
     outcomes: Sequence[TrainingOutcome],
 ) -> tuple[str, ...]:
-    trained = ledger.decisions(pipeline.config.name, kinds=("trained", *MOVES))
-    found = {d.version for d in trained if d.version}
+    found = {d.version for d in ended if d.version}
     found |= {v.version for v in versions} | {o.model.version for o in outcomes if o.model}
     return tuple(sorted(found, key=lambda v: (v.isdigit(), int(v) if v.isdigit() else 0, v)))[::-1]
 

@@ -15,7 +15,7 @@ from tasks.base.text.phrases import brief, differing, plural, span, valued
 from tasks.base.training_records import RECIPE_OF_TAG, TRAINING_TAG, Verdict
 from tasks.history import links
 from tasks.history.entries import judged_against, moved_columns, performed
-from tasks.history.overview import score_of
+from tasks.history.evidence import score_of
 from tasks.lineage.after_training import beside_champion, followed, in_use, link_of, tagged
 from tasks.lineage.records import Known, Link
 from tasks.policy.triggers import triggers_of
@@ -168,16 +168,15 @@ def _took(known: Known) -> tuple[float | None, datetime | None]:
 
 def _data(known: Known) -> list[Link]:
     trained, outcome = known.trained, known.outcome
-    tags = known.registered.tags if known.registered else {}
     digest = trained.data_digest if trained else ""
     digest = digest or (outcome.data_digest if outcome else "")
-    digest = digest or tags.get("keepfit.data_digest", "")
+    digest = digest or known.tags.get("keepfit.data_digest", "")
     if not digest:
         return []
     train, holdout = _rows(known)
     rows = f"{train:,} rows to train on, {holdout:,} held out" if train and holdout else ""
     until = trained.text("trained_until") if trained else ""
-    until = until or tags.get("keepfit.trained_until", "")
+    until = until or known.tags.get("keepfit.trained_until", "")
     newest = f"the newest of {until[:16].replace('T', ' ')}" if until else ""
     numbers: dict[str, JsonValue] = {
         "data_digest": digest,
@@ -203,9 +202,8 @@ def _rows(known: Known) -> tuple[int | None, int | None]:
 
 def _contract(known: Known) -> list[Link]:
     trained, outcome = known.trained, known.outcome
-    tags = known.registered.tags if known.registered else {}
     digest = trained.contract_digest if trained else ""
-    digest = digest or tags.get("keepfit.contract_digest", "")
+    digest = digest or known.tags.get("keepfit.contract_digest", "")
     if not digest and outcome is None:
         return []
     # A training whose rows break their contract registers no version.
@@ -230,12 +228,11 @@ def _contract(known: Known) -> list[Link]:
 
 def _training(known: Known) -> list[Link]:
     trained, outcome = known.trained, known.outcome
-    tags = known.registered.tags if known.registered else {}
     run = (trained.mlflow_run if trained else "") or (outcome.mlflow_run_id if outcome else "")
     run = run or (known.registered.run_id if known.registered else "")
     challenger = trained.text("challenger") if trained else ""
     challenger = challenger or (outcome.challenger if outcome else "")
-    challenger = challenger or tags.get("keepfit.candidate", "")
+    challenger = challenger or known.tags.get("keepfit.candidate", "")
     if not run and not challenger:
         return []
     at = trained.at if trained else outcome.finished if outcome else None
@@ -255,8 +252,8 @@ def _training(known: Known) -> list[Link]:
                 "mlflow_run": run,
                 "challenger": challenger or None,
                 "metric": metric or None,
-                "training": tags.get(TRAINING_TAG),
-                "recipe_of": tags.get(RECIPE_OF_TAG),
+                "training": known.tags.get(TRAINING_TAG),
+                "recipe_of": known.tags.get(RECIPE_OF_TAG),
                 "candidates": [
                     r.model_dump(mode="json", include={"candidate", "cv_mean", "holdout"})
                     for r in fitted
@@ -269,10 +266,9 @@ def _training(known: Known) -> list[Link]:
 
 def _how(known: Known, challenger: str, of: str) -> str:
     """Return the origin of the model: a search's best, or the recipe of an earlier version."""
-    tags = known.registered.tags if known.registered else {}
     mode = known.outcome.mode if known.outcome is not None else None
     name = challenger or "A model"
-    recipe_of = tags.get(RECIPE_OF_TAG) or (mode.recipe_of if mode else None)
+    recipe_of = known.tags.get(RECIPE_OF_TAG) or (mode.recipe_of if mode else None)
     if recipe_of is not None:
         return f"A refit: {name} by the recipe of v{recipe_of}, on newer rows"
     instead = f" (a search in place of a refit: {mode.obstacle})" if mode and mode.obstacle else ""
@@ -283,12 +279,10 @@ def _score(known: Known) -> tuple[str, str]:
     if known.outcome is not None:
         metric = known.outcome.metric
         return metric, valued(known.outcome.metrics.get(metric))
-    if known.trained is not None and (score := score_of(known.trained)) is not None:
-        return known.trained.text("metric"), valued(score)
-    tags = known.registered.tags if known.registered else {}
-    score_text = tags.get("keepfit.score", "None")
-    value = None if score_text == "None" else float(score_text)
-    return tags.get("keepfit.metric", ""), "" if value is None else number(value)
+    if known.trained is not None and (stated := score_of(known.trained)) is not None:
+        return known.trained.text("metric"), valued(stated)
+    score = known.registered.score if known.registered is not None else None
+    return known.tags.get("keepfit.metric", ""), "" if score is None else number(score)
 
 
 def _training_links(known: Known, run: str) -> dict[str, str]:

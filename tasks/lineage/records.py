@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -39,6 +40,11 @@ class Known:
     decisions: tuple[Decision, ...]  # about the version or of its correlation, oldest first
     outcome: TrainingOutcome | None = None
     registered: ModelVersion | None = None
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags of the registered version; empty where it is not registered."""
+        return self.registered.tags if self.registered is not None else {}
 
     @property
     def trained(self) -> Decision | None:

@@ -58,7 +58,7 @@ def looked_at(model: Scored, metric: str, most: int) -> str:
         if true is None:
             continue
         constant.append(abs(true.value - before.value))
-        told = estimate(window, reference, model.roles, metric, covariates=shown.covariates).value
+        told = estimate(window, reference, model.roles, metric, kinds=shown.kinds).value
         if told.value is None or told.low is None or told.high is None:
             continue
         held += told.low <= true.value <= told.high

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from tasks.base.pipeline_file import load_pipeline
-from tasks.base.training_records import Schema
+from tasks.base.training_records import Kind, Schema
 from tasks.data.snapshots import read_frame
 from tasks.monitoring.drift.reference_store import training_rows
-from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift
+from tasks.monitoring.performance.estimation.covariate_shift import CovariateShift
 from tasks.registry.mlflow.store import Store
 from tasks.registry.version_files.holdouts import PLACE, holdout_of, reference_predictions
 
@@ -150,7 +150,7 @@ def scored(table: Table, tables: Path, work: Path) -> Scored:
             told,
             later[list(kinds)],
             read_frame(path, list(kinds), reference[PLACE].to_numpy()),
-            Covariates(kinds),
+            kinds,
             table.rows,
         ),
     )
@@ -160,12 +160,12 @@ def _cut(
     later: pd.DataFrame,
     features: pd.DataFrame,
     before: pd.DataFrame,
-    covariates: Covariates,
+    kinds: Mapping[str, Kind],
     rows: int,
 ) -> tuple[list[pd.DataFrame], list[CovariateShift]]:
     """Return windows of so many rows, and their features beside those of the reference."""
     parts = [slice(at, at + rows) for at in range(0, len(later) - rows + 1, rows)]
-    shifts = [CovariateShift(features.iloc[part], before, covariates) for part in parts]
+    shifts = [CovariateShift(features.iloc[part], before, kinds) for part in parts]
     return [later.iloc[part] for part in parts], shifts
 
 
@@ -228,6 +228,6 @@ def employment(tables: Path, rows: int = 5_000) -> Scored:
     holdout, later = made[first], made[~first]
     names = [c for c in table if c not in _NOT_FEATURES]
     features = table[names].astype(np.float64)
-    covariates = Covariates(dict.fromkeys(names, "numeric"))
-    cut = _cut(later, features[~first], features[first], covariates, rows)
+    kinds: dict[str, Kind] = dict.fromkeys(names, "numeric")
+    cut = _cut(later, features[~first], features[first], kinds, rows)
     return Scored(roles, holdout, holdout, *cut)

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from tasks.base.errors import DataError
 from tasks.base.runtime.files import changed_file, read_recorded, write_recorded
 from tasks.base.runtime.libraries import pd
 from tasks.base.text.durations import format_duration
-from tasks.base.training_records import SNAPSHOT_TAG, Kind
+from tasks.base.training_records import SNAPSHOT_TAG
 from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.snapshots import open_table, read_frame, write_snapshot
 from tasks.data.source_table import as_utc
@@ -50,30 +50,15 @@ _FORMAT = 1
 _ARRAYS = ("points", "at_most", "counts", "cells", "cell_nulls")
 _DATA_TAG = "keepfit.data_digest"
 _UNTIL_TAG = "keepfit.trained_until"
+_READ_AGAIN: dict[tuple[str, str, str, str], Path] = {}  # a pass needs the rows several times
 
 
 def save(reference: Reference, path: Path) -> None:
     """Write a reference, whole or not at all; no object is pickled."""
     about: dict[str, Any] = {
         "format": _FORMAT,
-        "rows": reference.rows,
-        "cells_per_block": reference.cells_per_block,
-        "length": reference.length,
-        "source": reference.source,
-        "start": reference.start,
-        "columns": [
-            {
-                "name": name,
-                "kind": column.kind,
-                "rows": column.rows,
-                "nulls": column.nulls,
-                "exact": column.exact,
-                "levels": column.levels,
-                "told": column.told,
-                "complete": column.complete,
-            }
-            for name, column in reference.columns.items()
-        ],
+        **_plain(reference),
+        "columns": [{"name": n, **_plain(column)} for n, column in reference.columns.items()],
     }
     arrays: dict[str, NDArray[Any]] = {
         "about": np.frombuffer(json.dumps(about).encode("ascii"), dtype=np.uint8),
@@ -87,13 +72,19 @@ def save(reference: Reference, path: Path) -> None:
     write_recorded(path, buffer.getvalue())
 
 
+def _plain(record: Reference | Summary) -> dict[str, Any]:
+    """Return the fields that are no arrays."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {n: value for n, value in values.items() if n not in ("columns", "cell_rows", *_ARRAYS)}
+
+
 def load_reference(path: Path) -> Reference:
     """Return a reference that `save` wrote; DataError when damaged or of another version."""
     try:
         with np.load(io.BytesIO(read_recorded(path)), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
-            if about["format"] != _FORMAT:
-                raise ValueError(f"format {about['format']}")
+            if (stated := about.pop("format")) != _FORMAT:
+                raise ValueError(f"format {stated}")
             columns = {
                 column.pop("name"): Summary(
                     **{**column, "levels": tuple(column["levels"])},
@@ -101,11 +92,7 @@ def load_reference(path: Path) -> Reference:
                 )
                 for place, column in enumerate(about["columns"])
             }
-            return Reference(
-                rows=about["rows"], columns=columns, cell_rows=file["cell_rows"],
-                cells_per_block=about["cells_per_block"], length=about["length"],
-                source=about["source"], start=about.get("start"),
-            )  # fmt: skip
+            return Reference(**{**about, "columns": columns}, cell_rows=file["cell_rows"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: the reference cannot be read ({type(error).__name__}: {error}).",
@@ -134,7 +121,7 @@ def reference_of(pipeline: Pipeline, champion: ModelVersion) -> Reference:
     roles = champion.roles
     made = build_from_file(
         _training_path(pipeline, champion, digest, until),
-        _features(roles),
+        roles.watched,
         roles.time_column,
         length,
         until=until,
@@ -193,12 +180,7 @@ def reference_rows(pipeline: Pipeline, champion: ModelVersion, most: int) -> pd.
     """Return up to `most` of a version's training rows, evenly spread: for pictures, no counts."""
     rows = training_rows(pipeline, champion)
     frame = rows.side(spread(rows.count, most)).frame
-    return frame[[name for name in _features(champion.roles) if name in frame.columns]]
-
-
-def _features(roles: Schema) -> dict[str, Kind]:
-    others = {roles.target, roles.time_column, *roles.id_columns}
-    return {name: kind for name, kind in roles.features.items() if name not in others}
+    return frame[[name for name in champion.roles.watched if name in frame.columns]]
 
 
 def _training_path(pipeline: Pipeline, champion: ModelVersion, digest: str, until: str) -> Path:
@@ -212,18 +194,21 @@ def _training_path(pipeline: Pipeline, champion: ModelVersion, digest: str, unti
         ]
         if found:
             return found[0]
-    _LOGGER.warning(
-        "version %s: the snapshot it was trained on is gone or changed; its rows are read from "
-        "the source",
-        champion.version,
-    )
-    return _read_again(pipeline, champion.roles, until, folder)
+    key = (str(folder), champion.version, champion.run_id, until)
+    if key not in _READ_AGAIN or not _READ_AGAIN[key].is_file():
+        _LOGGER.warning(
+            "version %s: the snapshot it was trained on is gone or changed; its rows are read from "
+            "the source",
+            champion.version,
+        )
+        _READ_AGAIN[key] = _read_again(pipeline, champion.roles, until, folder)
+    return _READ_AGAIN[key]
 
 
 def _read_again(pipeline: Pipeline, roles: Schema, until: str, folder: Path) -> Path:
     """Return a snapshot of the training window's rows as the source has them now."""
     config = pipeline.config
-    kinds = _features(roles)
+    kinds = roles.watched
     # A prediction needs them too.
     named = [*roles.id_columns, *([roles.group] if roles.group else [])]
     kinds |= {name: "identifier" for name in named if name not in kinds}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Kind
+from tasks.base.utc_times import naive_utc
 from tasks.data.snapshots import open_table, read_frame
 from tasks.monitoring.drift.column_summary import ROWS_AT_ONCE, Summary, summarise
 from tasks.monitoring.drift.column_values import column_of, naive_times
@@ -102,10 +103,7 @@ def rows_up_to(times: NDArray[np.datetime64] | None, until: str) -> NDArray[np.i
     if times is None or not until:
         return None
     text, _, included = until.partition(" ")
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    end = np.datetime64(moment, "us")
+    end = np.datetime64(naive_utc(datetime.fromisoformat(text)), "us")
     before = times <= end if included else times < end
     return None if before.all() else np.flatnonzero(before)
 

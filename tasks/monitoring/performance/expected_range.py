@@ -9,13 +9,13 @@ from math import isfinite, sqrt
 
 import numpy as np
 
-from tasks.base.arrays import Floats
+from tasks.base.arrays import Floats, Mask
 from tasks.base.runtime.libraries import scipy
 from tasks.base.training_records import MetricValue, Schema
-from tasks.metrics.bootstrap import Plan, interval, resampling, time_blocks
+from tasks.metrics.bootstrap import Plan, interval, resampling, spread_of, time_blocks
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.metrics.scorer import sampled
-from tasks.monitoring.performance.labelled_predictions import Answers, Mask
+from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.metric_scales import Scale, limits, scale_of
 
 ROOM = 0.65
@@ -102,12 +102,7 @@ def measure(
     value, drawn = scored(answers, roles, metric, plan)
     if not isfinite(value):
         return None
-    finite = drawn[np.isfinite(drawn)]
-    if not plan.replicates or finite.size < 2:
-        return Measured(value, float("nan"), MetricValue(value=value))
-    # With few units a bootstrap draws too narrow (Hesterberg 2015, section 3.2).
-    spread = float(finite.std(ddof=1)) * sqrt(plan.n_units / (plan.n_units - 1))
-    ends = interval(drawn, 0.95, plan.n_units)
+    spread, ends = spread_of(drawn, plan.n_units), interval(drawn, 0.95, plan.n_units)
     if ends is None or ends[0] == ends[1]:
         return Measured(value, spread, MetricValue(value=value))
     stated = MetricValue(value=value, low=min(ends[0], value), high=max(ends[1], value))

@@ -7,7 +7,8 @@ pipeline, with its one fit, is `tasks.monitoring.performance.measured_gain`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite, sqrt
+from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +17,8 @@ from tasks.base.arrays import Floats
 from tasks.base.monitoring_records import Gain, Window, WindowDifference
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.training_records import Schema
-from tasks.base.utc_times import as_utc
-from tasks.metrics.bootstrap import interval, resampling, time_blocks
+from tasks.base.utc_times import as_utc, naive_utc
+from tasks.metrics.bootstrap import interval, resampling, spread_of, time_blocks
 from tasks.metrics.paired_bootstrap import Predictions
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
@@ -93,10 +94,11 @@ def measured(
             given = (y_true[rows], refreshed.only(rows), champion.only(rows))
             part = None if queries is None else queries.only(rows)
             of = _compared(metric, *given, schema, times[rows], _OF_A_WINDOW, seed, part)
-            if of is not None and isfinite(of.spread):
+            spread = float("nan") if of is None else spread_of(of.replicates, of.units)
+            if of is not None and isfinite(spread):
                 fresh.append(
                     WindowDifference(
-                        window=window, rows=int(rows.sum()), gain=of.gain, spread=of.spread
+                        window=window, rows=int(rows.sum()), gain=of.gain, spread=spread
                     )
                 )
     return begun.model_copy(
@@ -139,27 +141,19 @@ def material(metric: str, value: float) -> float:
 
 def inside(times: Times, window: Window) -> NDArray[np.bool_]:
     """Return which rows lie in the window, closed at its start and open at its end."""
-    start, end = (
-        np.datetime64(as_utc(moment).replace(tzinfo=None), "us")
-        for moment in (window.start, window.end)
-    )
+    start, end = (np.datetime64(naive_utc(one), "us") for one in (window.start, window.end))
     return np.asarray((times >= start) & (times < end))
 
 
+@dataclass(frozen=True)
 class _Compared:
     """A paired difference: the metric of both models, and the replicates of the difference."""
 
-    def __init__(self, ours: float, theirs: float, replicates: Floats, units: int, sign: int):
-        self.ours, self.theirs = ours, theirs
-        self.gain, self.replicates, self.units = sign * (ours - theirs), replicates, units
-
-    @property
-    def spread(self) -> float:
-        """Standard error of the difference; with few units a bootstrap draws too narrow."""
-        finite = self.replicates[np.isfinite(self.replicates)]
-        if finite.size < 2 or self.units < 2:
-            return float("nan")
-        return float(finite.std(ddof=1)) * sqrt(self.units / (self.units - 1))
+    ours: float
+    theirs: float
+    gain: float
+    replicates: Floats
+    units: int
 
 
 def _compared(
@@ -186,5 +180,6 @@ def _compared(
     if not plan.replicates or not all(isfinite(value) for value, _ in values):
         return None
     sign = 1 if greater_is_better(metric) else -1
-    drawn = sign * (values[0][1] - values[1][1])
-    return _Compared(values[0][0], values[1][0], drawn, plan.n_units, sign)
+    (ours_now, ours_drawn), (theirs_now, theirs_drawn) = values
+    gain, drawn = sign * (ours_now - theirs_now), sign * (ours_drawn - theirs_drawn)
+    return _Compared(ours_now, theirs_now, gain, drawn, plan.n_units)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.errors import EvidenceError
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import Schema
 from tasks.metrics.ranking import RankingGroups
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,6 @@ class Answers:
     probability: Floats | None  # shape (rows, n_classes); None for a regression, or if not kept
     times: NDArray[np.datetime64] | None  # UTC without a zone, NaT where unknown; None without any
     labelled: Mask  # rows whose label is known
-    unusable: int = 0  # rows without a finite prediction or probability
     strange: int = 0  # rows left unlabelled because their label is none of the classes
     queries: RankingGroups | None = None  # which rows are ranked together, if any
     features: pd.DataFrame | None = None  # what was predicted from, a row each, if known
@@ -89,10 +85,7 @@ def answers_of(rows: pd.DataFrame, roles: Schema, features: pd.DataFrame | None 
     )
     kept = whole if usable.all() else whole.only(usable)
     stated = label.notna().to_numpy(dtype=bool)
-    return Answers(
-        **{**kept.__dict__, "unusable": int((~usable).sum())}
-        | {"strange": int((stated & ~whole.labelled & usable).sum())}
-    )
+    return replace(kept, strange=int((stated & ~whole.labelled & usable).sum()))
 
 
 def places(labels: pd.Series[Any], classes: Sequence[str]) -> Ints:

@@ -24,7 +24,7 @@ from tasks.base.monitoring_records import (
 )
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.training_records import Basis, ContractResult, ModelVersion, Split
-from tasks.base.utc_times import as_utc
+from tasks.base.utc_times import as_utc, naive_utc
 from tasks.contracts.contract_files import late_labels
 from tasks.evaluation.leaderboard import (
     holdout_queries,
@@ -184,7 +184,7 @@ def _judged_rows(inputs: _Inputs, basis: Basis) -> NDArray[np.bool_]:
     stated = inputs.pipeline.config.monitoring.label_delay is not None
     late = late_labels(inputs.pipeline, basis.snapshot) if stated else None
     if late is not None:
-        due |= times <= np.datetime64(as_utc(late.until).replace(tzinfo=None), "us")
+        due |= times <= np.datetime64(naive_utc(late.until), "us")
     return np.asarray(mask & due)
 
 

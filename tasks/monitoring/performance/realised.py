@@ -86,8 +86,8 @@ def assess_window(
     estimated = Estimate(MetricValue(value=None), sentence="")
     if unseen is not None and answers.rows >= min_rows:
         estimated = estimate(
-            answers, unseen, roles, metric, covariates=None if shift is None else shift.covariates,
-            seed=seed, min_rows=min_rows,
+            answers, unseen, roles, metric, kinds=None if shift is None else shift.kinds, seed=seed,
+            min_rows=min_rows,
         )  # fmt: skip
     limit, worse = _judged(known, estimated, usual, metric, false_alarms)
     return Performance(

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.monitoring_records import Performance, SegmentPerformance
-from tasks.base.runtime.libraries import scipy
+from tasks.base.runtime.libraries import pd, scipy
 from tasks.base.text.numbers import number
 from tasks.monitoring.drift.distances import corrected
-from tasks.monitoring.drift.reference_summary import cells_of
+from tasks.monitoring.drift.reference_summary import Cells, cells_of
 from tasks.monitoring.performance.labelled_predictions import Answers
 
-Floats = NDArray[np.float64]
 Texts = NDArray[Any]
 
 _LEAST_REFERENCE = 30
@@ -59,14 +59,23 @@ def judge_segments(
     # `windows`: the window, and then longer stretches that end with it: the first that holds
     # `min_rows` labelled rows of a segment counts; the model had not seen the rows of `reference`.
     theirs = losses(reference.answers)
+    ours = [losses(window.answers) for window in windows]
+    cells = cells_of(reference.answers.times, length.total_seconds())
     found: list[tuple[str, str, int, float, float, float]] = []
     for column, values in reference.values.items():
-        for value in sorted(set(values.tolist()) - {""}):
-            before = theirs[values == value]
-            now = _enough(windows, column, value, min_rows)
-            if now is None or len(before) < _LEAST_REFERENCE:
+        places, levels = pd.factorize(values, sort=True)
+        rows = np.bincount(places, minlength=len(levels))
+        held = [
+            (loss, pd.Index(levels).get_indexer(window.values[column]))
+            for window, loss in zip(windows, ours, strict=True)
+            if column in window.values
+        ]
+        for place in np.flatnonzero((rows >= _LEAST_REFERENCE) & (levels != "")):
+            value, chosen = str(levels[place]), places == place
+            before, now = theirs[chosen], _enough(held, place, min_rows)
+            if now is None:
                 continue
-            p_value = _greater(now, before, *_between(reference, theirs, values == value, length))
+            p_value = _greater(now, before, *_between(cells, theirs, chosen))
             found.append(
                 (column, value, len(now), float(now.mean()), float(before.mean()), p_value)
             )
@@ -95,23 +104,19 @@ def losses(answers: Answers) -> Floats:
     return found
 
 
-def _enough(windows: Sequence[Scored], column: str, value: str, least: int) -> Floats | None:
-    for scored in windows:
-        if column in scored.values:
-            loss = losses(scored.answers)[scored.values[column] == value]
-            known: Floats = loss[np.isfinite(loss)]
-            if len(known) >= least:
-                return known
+def _enough(held: Sequence[tuple[Floats, Ints]], place: int, least: int) -> Floats | None:
+    """Return the known losses of a segment in the first window that has at least so many."""
+    for loss, places in held:
+        known: Floats = loss[(places == place) & np.isfinite(loss)]
+        if len(known) >= least:
+            return known
     return None
 
 
-def _between(
-    reference: Scored, loss: Floats, chosen: NDArray[np.bool_], length: timedelta
-) -> tuple[float, int]:
+def _between(cells: Cells, loss: Floats, chosen: Mask) -> tuple[float, int]:
     """Return the variance of a segment's mean loss between windows, and from how many."""
     # It is what exceeds their sampling, drawn towards a prior that counts as three windows.
     prior = (_PRIOR_VARIATION * float(loss[chosen].mean())) ** 2
-    cells = cells_of(reference.answers.times, length.total_seconds())
     if cells.of_row is None:
         return prior, _PRIOR_BLOCKS
     block = cells.of_row[chosen] // cells.per_block

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.base.arrays import Ints
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.monitoring_records import Decision, Performance, SegmentPerformance, Window
 from tasks.base.pipeline_file import Pipeline
@@ -22,7 +23,7 @@ from tasks.ledger.storage.row_keys import row_keys
 from tasks.monitoring.drift.harm.segments import segment_values
 from tasks.monitoring.drift.reference_store import training_rows
 from tasks.monitoring.monitored_window import Look
-from tasks.monitoring.performance.estimation.covariate_shift import Covariates, CovariateShift
+from tasks.monitoring.performance.estimation.covariate_shift import CovariateShift
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.realised import assess_window, is_mature
 from tasks.monitoring.performance.segments import Scored, judge_segments, with_segments
@@ -168,23 +169,20 @@ def shift_of(
     names = [name for name in kinds if name in training.columns]
     frame = read_frame(snapshot.path)
     at = _places(frame, rows, version.roles, snapshot)
-    if at is None or not training.original or any(name not in frame for name in names):
+    if (at < 0).any() or not training.original or any(name not in frame for name in names):
         return None
     return CovariateShift(
         frame[names].iloc[at],
         read_frame(training.path, names, reference[PLACE].to_numpy()),
-        Covariates({name: kinds[name] for name in names}),
+        {name: kinds[name] for name in names},
     )
 
 
-def _places(
-    frame: pd.DataFrame, rows: pd.DataFrame, roles: Schema, snapshot: Snapshot
-) -> NDArray[np.int64] | None:
-    """Return where in a snapshot each of the rows stands; None where it lacks one."""
-    keys = row_keys(frame, roles, snapshot.digest)
-    place = pd.Series(np.arange(len(keys)), index=keys)
-    found = place[~place.index.duplicated()].reindex(rows["key"])
-    return None if found.isna().any() else found.to_numpy(dtype=np.int64)
+def _places(frame: pd.DataFrame, rows: pd.DataFrame, roles: Schema, snapshot: Snapshot) -> Ints:
+    """Return where in a snapshot each of the rows stands, -1 where it lacks one."""
+    keys = pd.Index(row_keys(frame, roles, snapshot.digest))
+    first = np.flatnonzero(~keys.duplicated())
+    return np.append(first, -1)[keys[first].get_indexer(rows["key"])]
 
 
 _WINDOWS_OF_SEGMENTS = 3  # so many windows are pooled where one holds too few rows of a segment
@@ -245,9 +243,7 @@ def _values(
     """Return for each column the values of judged rows of a span, empty where unknown."""
     snapshot = monitored_rows(pipeline, champion.roles, span)
     frame = read_frame(snapshot.path)
-    keys = row_keys(frame, champion.roles, snapshot.digest)
-    place = pd.Series(np.arange(len(keys)), index=keys)
-    at = place[~place.index.duplicated()].reindex(rows["key"]).fillna(-1).to_numpy(dtype=np.int64)
+    at = _places(frame, rows, champion.roles, snapshot)
     values = {}
     for column in columns:
         texts = np.append(segment_values(frame[column], champion.roles.features[column]), "")

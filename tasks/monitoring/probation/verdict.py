@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from tasks.base.monitoring_records import Window
 from tasks.base.runtime.libraries import pd
 from tasks.base.settings.evaluation import greater_is_better
 from tasks.base.training_records import Record, Schema
+from tasks.metrics.bootstrap import spread_of
 from tasks.metrics.random_effects import RandomEffects, random_effects
 from tasks.monitoring.performance.estimation.label_free import estimate
 from tasks.monitoring.performance.expected_range import plan_of, scored
@@ -249,11 +249,10 @@ def _difference(pair: pd.DataFrame, roles: Schema, metric: str, seed: int) -> _D
     sign = 1 if greater_is_better(metric) else -1
     value, drawn = scored(ours, roles, metric, plan)
     former, drawn_former = scored(theirs, roles, metric, plan)
-    finite = (drawn - drawn_former)[np.isfinite(drawn - drawn_former)]
-    if not np.isfinite(value - former) or finite.size < len(drawn) * 0.95 or plan.n_units < 2:
+    apart = drawn - drawn_former
+    spread = spread_of(apart, plan.n_units)
+    if not np.isfinite([value - former, spread]).all() or np.isfinite(apart).mean() < 0.95:
         return None
-    # With few units a bootstrap draws too narrow (Hesterberg 2015, section 3.2).
-    spread = float(finite.std(ddof=1)) * sqrt(plan.n_units / (plan.n_units - 1))
     return _Difference(sign * (value - former), spread, former)
 
 

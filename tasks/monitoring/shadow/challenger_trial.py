@@ -104,11 +104,10 @@ def trial_of(
     if config.scoring.shadow is None or config.gate.slices or until is None:
         return None
     trained = next((d for d in known if d.kind == "trained"), None)
-    stated = None if trained is None else trained.evidence.get("verdict")
+    refused = None if trained is None else trained.read(Verdict, "verdict")
     spent = any(d.kind == "promoted" or d.evidence.get("by") == BY for d in known)
-    if trained is None or stated is None or spent or ROLLED_BACK in challenger.tags:
+    if trained is None or refused is None or spent or ROLLED_BACK in challenger.tags:
         return None
-    refused = Verdict.model_validate(stated)
     if refused.promoted or refused.rule not in _OPEN:
         return None
     name, length = config.name, config.monitoring.window

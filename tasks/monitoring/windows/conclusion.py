@@ -359,17 +359,21 @@ def _policy(
 ) -> PolicyDecision:
     known_now = Decision(
         id="", pipeline=pipeline.config.name, kind="monitored", at=now, correlation="",
-        sentence="", version=look.champion.version, window=look.window,
-        evidence={
-            "drift": found.drift.model_dump(mode="json"),
-            "enough": found.drift.enough,
-            "performance": [p.model_dump(mode="json") for p in found.performance],
-            "gain": None if found.gain is None else found.gain.model_dump(mode="json"),
-        },
+        sentence="", version=look.champion.version, window=look.window, evidence=_measured(found),
     )  # fmt: skip
     flags = watched([known_now, *earlier], look.champion).flags()
     found_now = answer(pipeline, "alarm", flags, earlier, look.champion, now, handled=False)
     return with_kind(pipeline, found_now, "alarm", earlier, flags)
+
+
+def _measured(found: Findings) -> dict[str, Any]:
+    """Return what the steps measured, as evidence."""
+    return {
+        "enough": found.drift.enough,
+        "drift": found.drift.model_dump(mode="json", exclude={"seconds"}),
+        "performance": [p.model_dump(mode="json") for p in found.performance],
+        "gain": None if found.gain is None else found.gain.model_dump(mode="json"),
+    }
 
 
 def _monitored(
@@ -384,11 +388,8 @@ def _monitored(
     evidence: dict[str, Any] = {
         "rows": snapshot.rows,
         "alarm": outcome.alarm,
-        "enough": found.drift.enough,
         "reasons": list(outcome.reasons),
-        "drift": found.drift.model_dump(mode="json", exclude={"seconds"}),
-        "performance": [p.model_dump(mode="json") for p in found.performance],
-        "gain": None if found.gain is None else found.gain.model_dump(mode="json"),
+        **_measured(found),
         "contract": {
             "passed": contract.passed,
             "broken": [],

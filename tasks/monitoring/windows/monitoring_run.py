@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from tasks.base.arrays import spread
 from tasks.base.errors import DataError, UsageError
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 
     from tasks.monitoring.drift.harm.verdict import Evidence
     from tasks.monitoring.drift.reference_summary import Reference
+
+_IMPORTANCE_TAG = "keepfit.importance"
+_IMPORTANCE = TypeAdapter(dict[str, float])
 
 
 def choose_looks(
@@ -233,14 +238,8 @@ def _predictor(
 
 
 def watched_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
-    """Return the features whose drift is watched: time and ids move by nature."""
-    roles = look.champion.roles
-    others = {roles.target, roles.time_column, *roles.id_columns}
-    return {
-        column: kind
-        for column, kind in roles.features.items()
-        if column in snapshot.kinds and column not in others
-    }
+    """Return the features of the window whose drift is watched."""
+    return {c: kind for c, kind in look.champion.roles.watched.items() if c in snapshot.kinds}
 
 
 def new_columns(look: Look, snapshot: Snapshot) -> dict[str, Kind]:
@@ -269,11 +268,10 @@ def _scores(predictions: pd.DataFrame, champion: ModelVersion) -> NDArray[Any]:
 
 def importance_of(champion: ModelVersion) -> dict[str, float]:
     """Return the loss of the champion's metric when a column is shuffled, the greatest ten."""
-    try:
-        stated = json.loads(champion.tags.get("keepfit.importance", "{}"))
-        return {str(column): max(0.0, float(loss)) for column, loss in stated.items()}
-    except (ValueError, AttributeError):
+    if _IMPORTANCE_TAG not in champion.tags:
         return {}
+    stated = champion.read_tag(_IMPORTANCE_TAG, _IMPORTANCE.validate_json)
+    return {column: max(0.0, loss) for column, loss in stated.items()}
 
 
 def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftResult) -> str:
@@ -297,7 +295,7 @@ def draw_page(pipeline: Pipeline, look: Look, snapshot: Snapshot, drift: DriftRe
     return str(path)
 
 
-def page_folder(pipeline: Pipeline, look: Look) -> Any:
+def page_folder(pipeline: Pipeline, look: Look) -> Path:
     """Return where the pages of this window are kept."""
     name = "all" if look.window is None else str(look.window).replace(":", "")
     return pipeline.work / "monitoring" / f"v{look.champion.version}-{name}"

@@ -16,7 +16,7 @@ from tasks.base.monitoring_records import Decision, Window
 from tasks.base.text.durations import parse_duration
 from tasks.base.text.phrases import minute
 from tasks.base.training_records import Record
-from tasks.base.utc_times import as_utc
+from tasks.base.utc_times import as_utc, naive_utc
 from tasks.registry.open_pipeline import OpenPipeline
 from tasks.serving.answered_rows import monitored_times
 
@@ -201,11 +201,7 @@ def _is_look(decision: Decision) -> bool:
 def occupied_in(pipeline: OpenPipeline, windows: Sequence[Window]) -> tuple[bool, ...]:
     """Return for each of `windows`, of one length and in order, whether it has rows to score."""
     times = monitored_times(pipeline, Window(start=windows[0].start, end=windows[-1].end))
-    starts = np.array([_naive(w.start) for w in windows], dtype="datetime64[us]")
-    ends = np.array([_naive(w.end) for w in windows], dtype="datetime64[us]")
+    starts = np.array([naive_utc(w.start) for w in windows], dtype="datetime64[us]")
+    ends = np.array([naive_utc(w.end) for w in windows], dtype="datetime64[us]")
     rows = np.searchsorted(times, ends) - np.searchsorted(times, starts)
     return tuple(bool(count) for count in rows)
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta(0))

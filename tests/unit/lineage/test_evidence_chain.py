@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from tasks.base.command_results import TrainingOutcome
-from tasks.base.errors import UsageError
+from tasks.base.errors import ModelRefusedError, UsageError
 from tasks.base.monitoring_records import Decision
 from tasks.base.training_records import LeaderboardRow, MetricValue, ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.ledger.training_outcomes import save_outcome
 from tasks.lineage.evidence_chain import Chain, explain_version
+from tasks.lineage.evidence_steps import steps_of
+from tasks.lineage.records import Known
 from tests.histories import History, Listed, flights, pipeline, reading
 
 
@@ -184,3 +186,17 @@ def test_a_number_that_was_given_twice_is_explained_by_its_newest_training(tmp_p
 
     assert chain.correlation == "anew"
     assert "promoted" not in whats(chain)
+
+
+@pytest.mark.parametrize(
+    ("tag", "text"), [("keepfit.score", "0.7x"), ("keepfit.promoted_at", "yesterday")]
+)
+def test_a_tag_that_cannot_be_read_is_refused_with_its_name(
+    tmp_path: Path, tag: str, text: str
+) -> None:
+    tags = {"keepfit.metric": "roc_auc", "keepfit.candidate": "lightgbm", tag: text}
+    version = ModelVersion(name="flights", version="1", run_id="run", tags=tags)
+    known = Known(pipeline=pipeline(tmp_path), version="1", decisions=(), registered=version)
+
+    with pytest.raises(ModelRefusedError, match=tag):
+        steps_of(known, champion=None)

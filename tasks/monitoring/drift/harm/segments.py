@@ -46,10 +46,10 @@ def harm_of_segments(
         if column in window.frame:
             kind = reference.columns[column].kind if column in reference.columns else "categorical"
             values = segment_values(column_of(window.frame, column), kind)
-            for value in sorted(set(values.tolist()) - {""}):
-                ours = values == value
-                if ours.sum() >= min_rows and (before == value).sum() >= min_rows:
-                    chosen.append((column, value, ours))
+            places, levels = pd.factorize(values, sort=True)
+            earlier = pd.Series(before).value_counts().reindex(levels, fill_value=0).to_numpy()
+            enough = (np.bincount(places) >= min_rows) & (earlier >= min_rows) & (levels != "")
+            chosen += [(column, str(levels[k]), places == k) for k in np.flatnonzero(enough)]
     chosen = sorted(chosen, key=lambda one: -int(one[2].sum()))[:_MOST_SEGMENTS]
     level = false_alarms / max(len(chosen), 1)
     found = []

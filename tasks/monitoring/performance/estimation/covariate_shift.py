@@ -30,27 +30,19 @@ _WINDOW_ROWS = 5_000
 
 
 @dataclass(frozen=True)
-class Covariates:
-    """Columns by which rows of the reference and of a window are separated."""
-
-    kinds: Mapping[str, Kind]  # column to kind
-
-    def ratio(self, reference: Answers, window: Answers) -> Floats | None:
-        """Return the weight of each row of the reference, shape (rows,)."""
-        # None where the features of either are not known, or rows are few.
-        ours, theirs = (_side(answers) for answers in (in_time(thinned(window)), reference))
-        if ours is None or theirs is None:
-            return None
-        return density_ratio(theirs, ours, self.kinds)
-
-
-@dataclass(frozen=True)
 class CovariateShift:
     """Features of rows that are judged and of the reference's, in their order."""
 
-    window: pd.DataFrame | None  # window, reference: None if not known; nothing is weighted then
-    reference: pd.DataFrame | None
-    covariates: Covariates
+    window: pd.DataFrame
+    reference: pd.DataFrame
+    kinds: Mapping[str, Kind]  # of the columns by which the two are separated
+
+
+def weights_of(reference: Answers, window: Answers, kinds: Mapping[str, Kind]) -> Floats | None:
+    """Return the weight of each row of the reference, shape (rows,), by the columns of `kinds`."""
+    # None where the features of either are not known, or rows are few.
+    ours, theirs = (_side(answers) for answers in (in_time(thinned(window)), reference))
+    return None if ours is None or theirs is None else density_ratio(theirs, ours, kinds)
 
 
 def _side(answers: Answers) -> Side | None:

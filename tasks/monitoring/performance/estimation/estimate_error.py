@@ -10,7 +10,7 @@ were learned from, as a random walk's.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -20,10 +20,10 @@ import numpy as np
 
 from tasks.base.arrays import Floats
 from tasks.base.runtime.libraries import scipy
-from tasks.base.training_records import Schema
+from tasks.base.training_records import Kind, Schema
 from tasks.metrics.bootstrap import whole
 from tasks.metrics.random_effects import RandomEffects, random_effects
-from tasks.monitoring.performance.estimation.covariate_shift import Covariates, thinned
+from tasks.monitoring.performance.estimation.covariate_shift import thinned, weights_of
 from tasks.monitoring.performance.estimation.expected_metrics import learned_from
 from tasks.monitoring.performance.expected_range import Measured, measure, plan_of
 from tasks.monitoring.performance.labelled_predictions import Answers
@@ -90,13 +90,13 @@ class Learner:
     known: Answers
     roles: Schema
     metric: str
-    covariates: Covariates | None
+    kinds: Mapping[str, Kind] | None  # of the columns by which rows are weighted, if any
     seed: int
 
     @cached_property
     def _digest(self) -> str:
         known = self.known
-        made = hashlib.blake2b(repr([self.metric, self.covariates, self.seed]).encode())
+        made = hashlib.blake2b(repr([self.metric, self.kinds, self.seed]).encode())
         for values in (known.truth, known.predicted, known.probability, known.times):
             if values is not None:
                 made.update(np.ascontiguousarray(values).view(np.uint8).data)
@@ -110,7 +110,7 @@ class Learner:
 
     def ratio(self, window: Answers) -> Floats | None:
         """Return the density ratio of each reference row in a window."""
-        return None if self.covariates is None else self.covariates.ratio(self.known, window)
+        return None if self.kinds is None else weights_of(self.known, window, self.kinds)
 
     def spread(self, window: Answers, ratio: Floats | None) -> float:
         """Return the spread of the estimate over other draws of reference rows."""
@@ -158,7 +158,7 @@ def _measured(learner: Learner, count: int) -> OwnError | None:
     usual = measure(past, roles, metric, seed=seed, replicates=50)
     if usual is None or not isfinite(usual.spread):
         return None
-    older = Learner(past, roles, metric, learner.covariates, seed)
+    older = Learner(past, roles, metric, learner.kinds, seed)
     fits = older.spread(known.only(np.arange(first, known.rows)), None)
     edges = np.linspace(first, known.rows, count + 1).astype(np.int64)
     parts = []

@@ -9,15 +9,16 @@ than the metric of older rows there, there is no estimate.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
 
-from tasks.base.training_records import MetricValue, Schema
+from tasks.base.training_records import Kind, MetricValue, Schema
 from tasks.metrics.plugin_metrics import is_own
 from tasks.metrics.random_effects import mixed
-from tasks.monitoring.performance.estimation.covariate_shift import Covariates, in_time, thinned
+from tasks.monitoring.performance.estimation.covariate_shift import in_time, thinned
 from tasks.monitoring.performance.estimation.estimate_error import (
     Learner,
     Missed,
@@ -56,20 +57,21 @@ def estimate(
     roles: Schema,
     metric: str,
     *,
-    covariates: Covariates | None = None,
+    kinds: Mapping[str, Kind] | None = None,
     seed: int = 0,
     min_rows: int = 200,
 ) -> Estimate:
     """Return the metric to expect of `window`, whose labels are not looked at."""
     # `reference`: labelled predictions of the same version on rows it had not learned from,
-    # weighted by `covariates` where both sides have features; `min_rows`: fewest of either side.
-    weighted = covariates is not None and reference.features is not None
+    # weighted by the columns of `kinds` where both sides have features; `min_rows`: fewest of
+    # either side.
+    weighted = kinds is not None and reference.features is not None
     most = _WEIGHTED_ROWS if weighted else _REFERENCE_ROWS
     known = in_time(thinned(reference.of_labelled, most))
     problem = _problem(window, known, roles, metric, min_rows)
     if problem:
         return Estimate(MetricValue(value=None), sentence=problem)
-    learner = Learner(known, roles, metric, covariates, seed)
+    learner = Learner(known, roles, metric, kinds, seed)
     own = own_error(learner, min(window.rows, most))
     if own is not None and own.missed.misleads:
         sentence = own.missed.sentence(metric)

@@ -315,7 +315,7 @@ def test_a_versions_reference_is_its_features_up_to_its_training_end_and_made_on
 
 
 def test_rows_whose_snapshot_is_gone_are_read_from_the_source_again(
-    trained: tuple[Pipeline, Snapshot],
+    trained: tuple[Pipeline, Snapshot], caplog: pytest.LogCaptureFixture
 ) -> None:
     pipeline, snapshot = trained
     until = datetime(2026, 1, 21, tzinfo=UTC).isoformat()
@@ -326,7 +326,10 @@ def test_rows_whose_snapshot_is_gone_are_read_from_the_source_again(
     for name, column in whole.columns.items():
         np.testing.assert_array_equal(again.columns[name].cells, column.cells)
     # Predictions of them are compared, and a row is predicted with its id.
-    assert "customer" in training_rows(pipeline, version_of(snapshot, until)).columns
+    gone = version_of(snapshot, until, version="4")
+    assert "customer" in training_rows(pipeline, gone).columns
+    assert len(reference_rows(pipeline, gone, 50)) == 50
+    assert caplog.text.count("its rows are read from the source") == 1
     with pytest.raises(DataError):
         reference_of(pipeline, version_of(snapshot, "2020-01-01T00:00:00+00:00", version="5"))
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.base.monitoring_records import Performance
 from tasks.base.training_records import Kind
@@ -12,6 +13,7 @@ from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.harm.segments import harm_of_segments
 from tasks.monitoring.drift.harm.verdict import Evidence
 from tasks.monitoring.drift.reference_summary import build_reference
+from tasks.monitoring.performance import segments
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.segments import Scored, judge_segments, losses, with_segments
 from tests.unit.monitoring.drift.harm.test_verdict import rows
@@ -128,3 +130,19 @@ def test_errors_in_a_tiny_unit_are_judged_alike() -> None:
         return [s.value for s in judge_segments([window], before, **given) if s.worse]  # type: ignore[arg-type]
 
     assert found(1.0) == found(1e-9) == ["north"]
+
+
+def test_losses_of_a_window_are_computed_once_however_many_segments_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed = []
+
+    def counted(answers: Answers) -> NDArray[np.float64]:
+        computed.append(answers)
+        return losses(answers)
+
+    monkeypatch.setattr(segments, "losses", counted)
+    windows = [scored(1_000, 1, days=7), scored(3_000, 2, days=21)]
+    found = judge_segments(windows, REFERENCE, min_rows=150, false_alarms=0.05, length=WEEK)
+    assert len(found) == len(REGIONS)
+    assert len(computed) == 3

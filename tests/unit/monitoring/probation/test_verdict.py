@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.base.training_records import Schema
 from tasks.monitoring.probation.verdict import (
     ProbationVerdict,
     _Difference,
@@ -208,3 +209,21 @@ def test_a_version_that_is_no_worse_is_seldom_rolled_back() -> None:
         wrong += "rolled_back" in looks
     # One-sided, 2.5 % in all: more than five of sixty come about once in a thousand times.
     assert wrong <= 5
+
+
+def test_a_window_of_one_group_of_a_ranking_has_no_standard_error_and_is_not_judged() -> None:
+    roles = Schema(
+        target="y", task="ranking", features={}, group="g", item="i", id_columns=("g", "i"),
+        grades=(0.0, 1.0), relevant=1.0,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    label = (rng.random(200) < 0.3).astype(float)
+    rows = pd.DataFrame(
+        {
+            "key": [f'["g","{k}"]' for k in range(200)], "time": WINDOW.start, "label": label,
+            "prediction": label + rng.standard_normal(200),
+        }
+    )  # fmt: skip
+    theirs = rows.assign(prediction=rng.standard_normal(200))
+    verdict = judged([rows], [theirs], roles=roles, metric="ndcg_at_10", needed=1)
+    assert (verdict.state, verdict.windows, verdict.interval) == ("running", 0, None)

@@ -221,3 +221,12 @@ def test_one_that_was_refused_for_another_reason_is_not_tried(tmp_path: Path, ru
 
     assert try_challenger(opened(plan, ledger=ledger, store=store), version("1"), "c9", NOW) is None  # type: ignore[arg-type]
     assert store.moved == []
+
+
+def test_a_verdict_of_another_shape_is_no_trial(tmp_path: Path) -> None:
+    plan = pipeline(tmp_path)
+    ledger, store = ledger_of(plan), Registry(version("2"), version("1"))
+    odd = trained().model_copy(update={"evidence": {"verdict": {"promoted": "perhaps"}}})
+    ledger.record(odd)
+
+    assert try_challenger(opened(plan, ledger=ledger, store=store), version("1"), "c9", NOW) is None  # type: ignore[arg-type]

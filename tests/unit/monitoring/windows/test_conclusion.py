@@ -9,17 +9,31 @@ from typing import Any
 import pytest
 
 from tasks.base.command_results import MonitoringOutcome
+from tasks.base.errors import ModelRefusedError
 from tasks.base.monitoring_records import Cause, PolicyDecision
 from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.monitored_window import Look, Watch
 from tasks.monitoring.windows.conclusion import conclude_pass
+from tasks.monitoring.windows.monitoring_run import importance_of
 from tests.opened import opened
 from tests.unit.monitoring.alerts.test_notification import pipeline
 from tests.unit.monitoring.decisions import drifted, monitored, week
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CAUSE = Cause(kind="schedule", correlation="c", at=NOW)
+
+
+def test_importance_of_another_shape_is_refused_with_its_tag() -> None:
+    champion = ModelVersion(name="flights", version="1", run_id="run")
+    text = '{"distance": "0.02", "day": "-0.01"}'
+    tagged = champion.model_copy(update={"tags": {"keepfit.importance": text}})
+    assert importance_of(tagged) == {"distance": 0.02, "day": 0.0}
+    assert importance_of(champion) == {}
+    for text in ("[1]", '{"distance": null}', "much"):
+        tagged = champion.model_copy(update={"tags": {"keepfit.importance": text}})
+        with pytest.raises(ModelRefusedError, match=r"keepfit\.importance"):
+            importance_of(tagged)
 
 
 class Registry:

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.training_records import Schema
+from tasks.base.training_records import Kind, Schema
 from tasks.metrics.bootstrap import whole
 from tasks.metrics.random_effects import random_effects
-from tasks.monitoring.performance.estimation.covariate_shift import Covariates, thinned
+from tasks.monitoring.performance.estimation.covariate_shift import thinned
 from tasks.monitoring.performance.estimation.estimate_error import Missed, OwnError
 from tasks.monitoring.performance.estimation.expected_metrics import ExpectedScores
 from tasks.monitoring.performance.estimation.label_free import Estimate, _Both, _stated, estimate
@@ -234,12 +234,12 @@ def shifted(seed: int, share: float, rows: int = 4_000) -> tuple[pd.DataFrame, p
 def test_a_reference_weighted_by_what_is_frequent_now_estimates_a_shift_of_covariates() -> None:
     before, sites = shifted(1, 0.1)
     window, now = shifted(2, 0.9)
-    covariates = Covariates({"site": "categorical"})
+    kinds: dict[str, Kind] = {"site": "categorical"}
     known, blind = answers_of(before, BINARY, sites), answers_of(window, BINARY, now)
     true = measure(blind, BINARY, "log_loss")
     assert true is not None
     weighted, even = (
-        estimate(blind, known, BINARY, "log_loss", covariates=c).value.value or 0.0
-        for c in (covariates, None)
+        estimate(blind, known, BINARY, "log_loss", kinds=c).value.value or 0.0
+        for c in (kinds, None)
     )
     assert abs(weighted - true.value) < 0.4 * abs(even - true.value)
