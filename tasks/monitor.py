@@ -22,13 +22,13 @@ from tasks.monitoring.windows.monitoring_run import (
     choose_looks,
     draw_page,
     drift_of,
-    window_snapshot,
 )
 from tasks.orchestration.artifacts import emit, leave
 from tasks.orchestration.declarations import BRIEF, PATIENT, task
 from tasks.policy.gain_rule import weigh
 from tasks.policy.gain_sentences import gain_sentence
 from tasks.registry.open_pipeline import OpenPipeline
+from tasks.serving.answered_rows import monitored_rows
 
 
 @task(name="choose windows", retried=BRIEF)
@@ -49,11 +49,11 @@ def choose_windows(
 
 @task(name="load monitored rows", retried=BRIEF)
 def load_monitored(pipeline: OpenPipeline, look: Look) -> Snapshot:
-    """Read the window's rows into a snapshot."""
+    """Read the window's rows into a snapshot; there may be none."""
     report(Step("window", str(look.window or "all rows to score")))
     for note in look.notes:
         report(Step("window", note))
-    snapshot = window_snapshot(pipeline, look)
+    snapshot = monitored_rows(pipeline, look.champion.roles, look.window)
     report(Step("load", plural(snapshot.rows, "row")))
     return snapshot
 

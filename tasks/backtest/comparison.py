@@ -100,17 +100,17 @@ class Comparison:
         return tuple(c.model for c in self._states["every_window"].served)
 
     @cached_property
-    def _calendars(self) -> tuple[tuple[FittedModel, ...], ...]:
+    def _calendars(self) -> dict[timedelta | None, tuple[FittedModel, ...]]:
         """Models of the policies that train at the end of every window, ungated, by span."""
         found = [s for s in self._states.values() if s.policy.every == 1 and not s.policy.gated]
-        return tuple(tuple(c.model for c in state.served) for state in found)
+        return {s.policy.span: tuple(c.model for c in s.served) for s in found}
 
     @cached_property
     def schedule(self) -> Schedule:
         """The best schedule in hindsight, over all spans of training rows."""
         n = len(self.fresh)
         totals = np.zeros((len(self._calendars), n, n))
-        for k, models in enumerate(self._calendars):
+        for k, models in enumerate(self._calendars.values()):
             for i, model in enumerate(models):
                 for j in range(i, n):
                     totals[k, i, j] = float(np.nansum(self.losses.of(model, j)))
@@ -125,15 +125,6 @@ class Comparison:
             sizes = [b - a for a, b in map(history.bounds, range(len(history.windows)))]
             return np.repeat(np.arange(len(sizes)), sizes)
         return time_blocks(history.stamps(first, last))
-
-    def _fresh(self, span: timedelta | None) -> tuple[FittedModel, ...]:
-        """Return the models of training every window on such a span, where they were fitted."""
-        found = [
-            tuple(c.model for c in s.served)
-            for s in self._states.values()
-            if s.policy.every == 1 and not s.policy.gated and s.policy.span == span
-        ]
-        return found[0] if found else self.fresh
 
     def harmful(
         self, model: FittedModel, window: int, fresh: FittedModel | None = None
@@ -158,7 +149,7 @@ class Comparison:
     def _result(self, name: str) -> PolicyResult:
         state = self._states[name]
         events = state.events
-        fresh = self._fresh(state.policy.span)
+        fresh = self._calendars.get(state.policy.span, self.fresh)
         reported = [alarm for alarm in state.alarmed if not alarm.upkeep]
         paid = [self.harmful(a.champion.model, a.window, fresh[a.window]) for a in reported]
         acted = {a.window: bool(p) for a, p in zip(reported, paid, strict=True)}
@@ -180,7 +171,8 @@ class Comparison:
 
     def _hindsight(self) -> PolicyResult:
         plan = self.schedule
-        served = tuple(self._calendars[kind][i] for kind, i in plan.serving)
+        calendars = tuple(self._calendars.values())
+        served = tuple(calendars[kind][i] for kind, i in plan.serving)
         return self._compared(
             "hindsight",
             "The best schedule of trainings without a gate, had all losses been known: the bound.",

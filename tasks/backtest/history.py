@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -206,24 +207,18 @@ def lengths_of(
             "`time_column`.",
             "Name the column that holds each row's time: `time_column: …`.",
         )
-    length = _duration(every, "--every") if every else pipeline.config.monitoring.window
-    return length, _delay(pipeline, label_delay)
+    monitoring = pipeline.config.monitoring
+    length = _stated(parse_duration, every, "--every") if every else monitoring.window
+    if label_delay is None:
+        return length, monitoring.label_delay or timedelta(0)
+    return length, _stated(parse_delay, label_delay, "--label-delay")
 
 
-def _duration(text: str, option: str) -> timedelta:
+def _stated(parse: Callable[[str], timedelta], text: str, option: str) -> timedelta:
     try:
-        return parse_duration(text)
+        return parse(text)
     except ValueError as error:
         raise UsageError(f"{option} {text}: {error}.") from None
-
-
-def _delay(pipeline: Pipeline, stated: str | None) -> timedelta:
-    if stated is None:
-        return pipeline.config.monitoring.label_delay or timedelta(0)
-    try:
-        return parse_delay(stated)
-    except ValueError as error:
-        raise UsageError(f"--label-delay {stated}: {error}.") from None
 
 
 def _times(column: Any) -> Ints:

@@ -71,11 +71,7 @@ class Monitor:
     def drift(self, champion: Champion, window: int) -> DriftResult:
         """Return the drift of the window's rows from the champion's training rows."""
         path = self._path("drift", champion, window, "")
-        known = _known(path, DriftResult)
-        if known is None:
-            known = self._measured(champion, window)
-            write_recorded(path, known.model_dump_json().encode())
-        return known
+        return _kept(path, DriftResult, lambda: self._measured(champion, window))
 
     def performance(
         self, champion: Champion, window: int, now: datetime, *, labelled: bool
@@ -85,11 +81,7 @@ class Monitor:
         `labelled`: whether its labels are known at `now`; without them performance is estimated.
         """
         path = self._path("performance", champion, window, "known" if labelled else "estimated")
-        known = _known(path, Performance)
-        if known is None:
-            known = self._assessed(champion, window, now, labelled)
-            write_recorded(path, known.model_dump_json().encode())
-        return known
+        return _kept(path, Performance, lambda: self._assessed(champion, window, now, labelled))
 
     def mature(self, window: int, now: datetime) -> bool:
         """Return whether all labels of a window are known."""
@@ -247,8 +239,11 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(object) if values.dtype.kind == "U" else values
 
 
-def _known(path: Path, kind: type[Found]) -> Found | None:
+def _kept(path: Path, kind: type[Found], make: Callable[[], Found]) -> Found:
+    """Return the record in a file; where it is not what was written there, it is made and kept."""
     try:
         return kind.model_validate_json(read_recorded(path))
     except (OSError, ValueError):
-        return None
+        found = make()
+    write_recorded(path, found.model_dump_json().encode())
+    return found

@@ -10,9 +10,6 @@ from pydantic import Field
 from tasks.base.monitoring_records import Window
 from tasks.base.training_records import MetricValue, Record
 
-FIXED = ("file", "never", "every_window", "every_window_gated", "hindsight")
-"""Policies that every backtest has."""
-
 
 class Event(Record):
     """A policy's actions at the end of one window."""

@@ -115,6 +115,16 @@ class Decision(Record):
             return None
         return float(value)
 
+    def interval(self) -> tuple[float, float] | None:
+        """Return the two finite ends of an interval of the evidence; None where it is absent."""
+        value = self.evidence.get("interval")
+        ends = (
+            [float(v) for v in value if isinstance(v, int | float)]
+            if isinstance(value, list)
+            else []
+        )
+        return (ends[0], ends[1]) if len(ends) == 2 and all(map(isfinite, ends)) else None
+
 
 def _record(kind: type[_R], value: JsonValue) -> _R | None:
     try:

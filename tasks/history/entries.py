@@ -162,7 +162,7 @@ def _told(decision: Decision, name: str, value: JsonValue) -> list[Fact]:
     if special is not None:
         return special(decision)
     if name == "difference":
-        text = differing(decision.number(name), evidence.pair_of(decision, "interval"))
+        text = differing(decision.number(name), decision.interval())
         confidence = decision.number("confidence")
         return [Fact("difference", text + (f", {100 * confidence:g} %" if confidence else ""))]
     if name == "seconds":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from math import isfinite
 
 from tasks.base.errors import ContractError
 from tasks.base.monitoring_records import Decision, DecisionKind
@@ -55,15 +54,6 @@ def has_registry(pipeline: Pipeline) -> bool:
     """Return whether there is a registry to read; reading never creates one."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     return bool(uri) or (pipeline.state / "mlflow" / "mlflow.db").exists()
-
-
-def pair_of(decision: Decision, name: str) -> tuple[float, float] | None:
-    """Return the two ends of an interval."""
-    value = decision.evidence.get(name)
-    ends = (
-        [float(v) for v in value if isinstance(v, int | float)] if isinstance(value, list) else []
-    )
-    return (ends[0], ends[1]) if len(ends) == 2 and all(map(isfinite, ends)) else None
 
 
 def flow_of(decision: Decision) -> str | None:

@@ -204,13 +204,12 @@ def on_probation(pipeline: Pipeline, champion: Champion, decisions: Sequence[Dec
     """Return whether the champion was promoted over another and not yet confirmed."""
     if not pipeline.config.policy.probation or champion.former is None or champion.since is None:
         return False
-    since = champion.since
-    ended = [
-        d
+    return not any(
+        d.kind in ("confirmed", "rolled_back")
+        and d.version == champion.version
+        and d.at >= champion.since
         for d in decisions
-        if d.kind in ("confirmed", "rolled_back") and d.version == champion.version
-    ]
-    return not any(d.at >= since for d in ended)
+    )
 
 
 def overdue(

@@ -13,6 +13,7 @@ from tasks.base.arrays import Floats, Ints, Mask
 from tasks.base.settings.evaluation import GateConfig, greater_is_better
 from tasks.base.training_records import GateEvidence, Schema
 from tasks.metrics.bootstrap import Plan, interval, resampling
+from tasks.metrics.losses import ABSOLUTE
 from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
 
@@ -34,6 +35,18 @@ class Predictions:
         return Predictions(
             np.asarray(self.predicted)[rows], *(None if v is None else v[rows] for v in given)
         )
+
+
+def constant_predictions(y: ArrayLike, rows: int, roles: Schema, metric: str) -> Predictions:
+    """Return the best constant for labels or values `y`, as predictions of so many rows."""
+    if not roles.classes:
+        middle = np.median if metric in ABSOLUTE else np.mean
+        return Predictions(np.full(rows, float(middle(np.asarray(y, dtype=np.float64)))))
+    labels, counts = np.unique(np.asarray(y), return_counts=True)
+    known = dict(zip(map(str, labels), counts, strict=True))
+    shares = np.array([known.get(name, 0) for name in roles.classes], dtype=np.float64)
+    chances = np.tile(shares / shares.sum(), (rows, 1))
+    return Predictions(np.full(rows, labels[np.argmax(counts)]), chances)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def gain_value(gain: Gain) -> str:
     >>> gain_value(Gain(version="1", metric="roc_auc", gain=0.0412, low=0.031, high=0.052))
     '0.041 (0.031 to 0.052)'
     """
-    return _between(gain.gain, gain.low, gain.high)
+    return valued(MetricValue(value=gain.gain, low=gain.low, high=gain.high))
 
 
 def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
@@ -38,9 +38,7 @@ def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
         return f"gain not measured: {gain_skipped(gain)}"
     name, rows = metric_words(gain.metric), f"on {_rows(gain)}"
     if answer == "pays":
-        if greater_is_better(gain.metric):
-            return f"retraining would bring {gain_value(gain)} {name} {rows}"
-        return f"retraining would lower {name} by {gain_value(gain)} {rows}"
+        return f"retraining would {_bring(gain, gain_value(gain))} {rows}"
     if answer == "steady":
         return (
             f"retraining would have brought {number(gain.mean)} {name} a window over "
@@ -48,7 +46,7 @@ def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
         )
     if answer == "ages":
         return (
-            f"a refit is expected to {_bring(gain)}, by {plural(len(gain.aged), 'measurement')} of "
+            f"{gain_headline(gain, answer)}, by {plural(len(gain.aged), 'measurement')} of "
             f"how the champion ages; gain of the last {gain_value(gain)} {rows}"
         )
     stated = f"gain in {name} {gain_value(gain)} {rows}"
@@ -66,22 +64,21 @@ def gain_headline(gain: Gain, answer: GainAnswer) -> str:
     ('retraining would lower mean absolute error by 3.2', '')
     """
     if answer == "ages":
-        return f"a refit is expected to {_bring(gain)}"
-    value = gain.mean if answer == "steady" else gain.gain
-    if value is None or answer not in ("pays", "steady"):
-        return ""
-    width = None
-    if answer == "pays" and gain.low is not None and gain.high is not None:
-        width = (gain.high - gain.low) / 2
-    name, amount = metric_words(gain.metric), number(value, width)
-    if greater_is_better(gain.metric):
-        return f"retraining would bring {amount} {name}"
-    return f"retraining would lower {name} by {amount}"
+        return f"a refit is expected to {_bring(gain, number(gain.expected, _half(gain)))}"
+    if answer == "steady" and gain.mean is not None:
+        return f"retraining would {_bring(gain, number(gain.mean))}"
+    if answer == "pays" and gain.gain is not None:
+        return f"retraining would {_bring(gain, number(gain.gain, _half(gain)))}"
+    return ""
 
 
-def _bring(gain: Gain) -> str:
-    width = (gain.high - gain.low) / 2 if gain.high is not None and gain.low is not None else None
-    name, amount = metric_words(gain.metric), number(gain.expected, width)
+def _half(gain: Gain) -> float | None:
+    """Return half the width of a gain's interval."""
+    return MetricValue(value=gain.gain, low=gain.low, high=gain.high).half
+
+
+def _bring(gain: Gain, amount: str) -> str:
+    name = metric_words(gain.metric)
     return (
         f"bring {amount} {name}" if greater_is_better(gain.metric) else f"lower {name} by {amount}"
     )
@@ -114,7 +111,3 @@ def _rows(gain: Gain) -> str:
         count = len(gain.windows)
         where = f" of {span}" if count == 1 else f" of {count} windows in {span}"
     return f"{gain.rows:,} labelled rows{where}"
-
-
-def _between(value: float | None, low: float | None, high: float | None) -> str:
-    return valued(MetricValue(value=value, low=low, high=high))

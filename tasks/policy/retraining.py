@@ -47,20 +47,12 @@ class _Counted:
         """Return it in words."""
         if self.of == 0:
             return "no window of the champion has been looked at, so nothing"
-        if self.of == 1 and self.counted:
-            words = ((_WORDS["drift"], self.drifted), (_WORDS["performance"], self.worse))
-            return f"{' and '.join(word for word, count in words if count)} in the last window"
-        parts = [
-            f"{word} in {count}"
-            for word, count in (
-                (_WORDS["drift"], self.drifted),
-                (_WORDS["performance"], self.worse),
-            )
-            if count
-        ]
-        last = "the last window" if self.of == 1 else f"the last {self.of} windows"
-        nothing = "nothing in" if self.of == 1 else "nothing in any of"
-        return f"{' and '.join(parts)} of {last}" if parts else f"{nothing} {last}"
+        counts = {"drift": self.drifted, "performance": self.worse}
+        if self.of == 1:
+            words = " and ".join(_WORDS[word] for word in self.by)
+            return f"{words or 'nothing'} in the last window"
+        parts = " and ".join(f"{_WORDS[word]} in {counts[word]}" for word in self.by)
+        return f"{parts or 'nothing in any'} of the last {self.of} windows"
 
 
 def decide(

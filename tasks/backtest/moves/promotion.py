@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tasks.backtest.fits import Fits
 from tasks.backtest.history import History
@@ -18,8 +14,7 @@ from tasks.base.config import PipelineConfig
 from tasks.base.monitoring_records import AgedGain, Gain
 from tasks.base.training_records import RefitGain, Verdict
 from tasks.metrics.bootstrap import time_blocks
-from tasks.metrics.losses import ABSOLUTE
-from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.metrics.paired_bootstrap import constant_predictions, paired_evidence
 from tasks.monitoring.performance.gain_estimate import interval_confidence, measured
 from tasks.policy.ageing import with_ageing
 from tasks.registry.gate.gate import decide
@@ -148,7 +143,7 @@ def challenge(
         history.y[rows:last],
         judged.predictions(rows, last),
         theirs.predictions(rows, last),
-        _trivial(history, first, held, last - rows),
+        constant_predictions(history.y[first:held], last - rows, history.roles, history.metric),
         history.roles,
         blocks=time_blocks(history.stamps(rows, last)),
         gate=config.gate,
@@ -173,21 +168,6 @@ def challenge(
     )
     showed = refit_gain(verdict, history.moment(last - 1)) if refit else None
     return Challenge(made, verdict, showed)
-
-
-def _trivial(history: History, first: int, last: int, rows: int) -> Predictions:
-    """Return the trivial baseline of rows [first, last) as predictions of so many rows."""
-    y: NDArray[Any] = history.y[first:last]
-    if not history.roles.classes:
-        middle = np.median if history.metric in ABSOLUTE else np.mean
-        return Predictions(np.full(rows, float(middle(y.astype(np.float64)))))
-    labels, counts = np.unique(y, return_counts=True)
-    names = [str(label) for label in labels]
-    shares = np.array(
-        [counts[names.index(c)] if c in names else 0 for c in history.roles.classes], np.float64
-    )
-    chances = np.tile(shares / shares.sum(), (rows, 1))
-    return Predictions(np.full(rows, labels[np.argmax(counts)]), chances)
 
 
 def calendar_spans(history: History, policies: Sequence[Policy], learned: int) -> Iterator[Span]:

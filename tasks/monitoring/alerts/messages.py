@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from tasks.base.monitoring_records import Decision, DriftResult, Performance, Window, is_of_prefect
 from tasks.base.text.commands import command
+from tasks.base.text.phrases import minute
 from tasks.base.text.redaction import redact
 from tasks.base.training_records import Record
 from tasks.monitoring.alerts.alarm_summary import (
@@ -200,11 +201,11 @@ def _alarm(found: Moved) -> str:
 
 def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:
     flow = str(decision.evidence.get("flow", ""))
-    rules = [str(rule) for rule in _items(decision.evidence, "rules")]
+    rules = decision.texts("rules")
     nothing = {"scoring": "nothing scored", "training": "nothing trained"}.get(
         flow, "window not judged"
     )
-    number_of = int(str(decision.evidence.get("rules_broken") or len(rules)))
+    number_of = int(decision.number("rules_broken") or len(rules))
     count = f"{number_of} contract rule{'' if number_of == 1 else 's'}" if rules else "contract"
     draft = _Draft(f"{count} broken, {nothing}", "failure")
     shown = _shown(rules)
@@ -238,12 +239,9 @@ def _stopped(decision: Decision, related: Sequence[Decision], file: str) -> _Dra
 def _quarantined(decision: Decision, related: Sequence[Decision], file: str) -> _Draft:  # noqa: ARG001
     if decision.evidence.get("left_aside"):
         return _left_aside(decision, file)
-    aside, of = (
-        int(str(decision.evidence.get(key) or 0)) for key in ("rows_aside", "rows_checked")
-    )
+    aside, of = (int(decision.number(key) or 0) for key in ("rows_aside", "rows_checked"))
     draft = _Draft(f"{aside:,} of {of:,} rows set aside, the rest scored", "warning")
-    rules = _shown(_items(decision.evidence, "rules"))
-    draft.add("What", f"they broke the contract:{listed(rules)}")
+    draft.add("What", f"they broke the contract:{listed(_shown(decision.texts('rules')))}")
     draft.add("keepfit", "scored the other rows. The same fault is not reported again for a week.")
     _add_kept(draft, decision)
     return draft
@@ -261,14 +259,14 @@ def _left_aside(decision: Decision, file: str) -> _Draft:
     return draft
 
 
-def _shown(rules: Sequence[object]) -> list[str]:
-    return [code(str(rule), _MOST_OF_RULE) for rule in rules[:_MOST_RULES]]
+def _shown(rules: Sequence[str]) -> list[str]:
+    return [code(rule, _MOST_OF_RULE) for rule in rules[:_MOST_RULES]]
 
 
 def _add_kept(draft: _Draft, decision: Decision) -> None:
     """Add where the rows set aside are kept, and the commands that get them scored."""
     evidence = decision.evidence
-    rows = int(str(evidence.get("rows_aside") or 0))
+    rows = int(decision.number("rows_aside") or 0)
     draft.add("Rows", f"{rows:,}, kept in {code(evidence.get('file') or '', 300)}.")
     accept = evidence.get("accept_command")
     meant = f"; or, if the change is intended, {code(accept, 600)}" if accept else ""
@@ -305,11 +303,8 @@ def _alarm_before(related: Sequence[Decision], decision: Decision) -> str:
 
 def _not_compared(decision: Decision) -> str:
     """Return which candidates the time budget left out; empty where all were compared."""
-    skipped = decision.evidence.get("skipped")
-    if not isinstance(skipped, list) or not skipped:
-        return ""
-    names = ", ".join(cleaned(name, 40) for name in skipped)
-    return f"not all candidates: the time budget was used up before {names}."
+    names = ", ".join(cleaned(name, 40) for name in decision.texts("skipped"))
+    return f"not all candidates: the time budget was used up before {names}." if names else ""
 
 
 def _after(decision: Decision, file: str) -> str:
@@ -436,14 +431,9 @@ def _command(name: str, file: str) -> str:
 def _clock(stated: JsonValue) -> str:
     """Return a stored time in minutes; empty where it is not a time."""
     try:
-        return f"{datetime.fromisoformat(str(stated)):%Y-%m-%d %H:%M}"
+        return minute(datetime.fromisoformat(str(stated)))
     except ValueError:
         return ""
-
-
-def _items(evidence: Mapping[str, JsonValue], key: str) -> list[JsonValue]:
-    found = evidence.get(key)
-    return found if isinstance(found, list) else []
 
 
 def _by_hand(decision: Decision) -> str:
@@ -451,9 +441,9 @@ def _by_hand(decision: Decision) -> str:
 
 
 def _difference(decision: Decision) -> str:
-    evidence = decision.evidence
-    difference, ends = number(evidence.get("difference")), _items(evidence, "interval")
+    difference, ends = number(decision.evidence.get("difference")), decision.interval()
     if not difference:
         return ""
-    low, high = (number(end) for end in ends) if len(ends) == 2 else ("", "")
-    return f"difference {difference}" + (f" ({low} to {high})" if low and high else "")
+    return f"difference {difference}" + (
+        f" ({number(ends[0])} to {number(ends[1])})" if ends is not None else ""
+    )

@@ -30,7 +30,6 @@ from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.reference_summary import (
     Reference,
     build_from_file,
-    build_reference,
     rows_up_to,
     times_in,
 )
@@ -39,11 +38,6 @@ from tasks.plugins.features import with_features
 if TYPE_CHECKING:
     from tasks.base.pipeline_file import Pipeline
     from tasks.base.training_records import ModelVersion, Schema
-
-__all__ = [
-    "Reference", "build_from_file", "build_reference", "load_reference", "reference_of",
-    "reference_rows", "save", "training_rows",
-]  # fmt: skip
 
 _LOGGER = logging.getLogger(__name__)
 _FORMAT = 1

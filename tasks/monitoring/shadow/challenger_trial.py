@@ -17,8 +17,7 @@ from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Record, Schema, Verdict
 from tasks.metrics.bootstrap import time_blocks
-from tasks.metrics.losses import ABSOLUTE
-from tasks.metrics.paired_bootstrap import Predictions, paired_evidence
+from tasks.metrics.paired_bootstrap import Predictions, constant_predictions, paired_evidence
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.window_performance import made_by, metric_of, unseen_rows
 from tasks.monitoring.probation.verdict import both, can_be_judged, paired
@@ -70,12 +69,13 @@ def judge_trial(
     ours, theirs = both(pd.concat(usable[:needed], ignore_index=True), roles)
     gate = config.gate.model_copy(update={"confidence": 1 - (1 - config.gate.confidence) / 4})
     held = refused.evidence
+    truth = _named(ours.truth, roles)
     evidence = paired_evidence(
         metric,
-        _named(ours.truth, roles),
+        truth,
         _predictions(ours, roles),
         _predictions(theirs, roles),
-        _constant(ours, roles, metric),
+        constant_predictions(truth, ours.rows, roles, metric),
         roles,
         blocks=None if ours.times is None else time_blocks(ours.times),
         gate=gate,
@@ -195,15 +195,3 @@ def _named(places: NDArray[Any], roles: Schema) -> NDArray[Any]:
 
 def _predictions(answers: Answers, roles: Schema) -> Predictions:
     return Predictions(_named(answers.predicted, roles), answers.probability)
-
-
-def _constant(answers: Answers, roles: Schema, metric: str) -> Predictions:
-    """Return the best constant prediction for all rows, knowing their labels."""
-    rows = answers.rows
-    if not roles.classes:
-        middle = np.median if metric in ABSOLUTE else np.mean
-        return Predictions(np.full(rows, float(middle(answers.truth))))
-    shares = np.bincount(answers.truth, minlength=len(roles.classes)) / rows
-    commonest = np.full(rows, int(shares.argmax()))
-    probability = None if answers.probability is None else np.tile(shares, (rows, 1))
-    return Predictions(_named(commonest, roles), probability)

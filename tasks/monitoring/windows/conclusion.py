@@ -312,9 +312,9 @@ def _alarm(
     monitored = next(
         (d for d in earlier if d.kind == "monitored" and d.window == cause.window), None
     )
-    columns = monitored.part("drift").get("columns") if monitored is not None else None
-    known_columns = columns if isinstance(columns, list) else []
-    drifted = [c for c in known_columns if isinstance(c, dict) and c.get("drifted")]
+    drift = monitored.read(DriftResult, "drift") if monitored is not None else None
+    # Its trigger, or what the decision rests on.
+    gain = known.gain if any(t.by == "gain" for t in fresh) else outcome.decision.gain
     worse = [known.performances[t.window] for t in fresh if t.by == "performance"]
     others = len({t.window for t in fresh} - {cause.window})
     more = f"{others} earlier window{'s' if others > 1 else ''} called for it too" if others else ""
@@ -334,24 +334,16 @@ def _alarm(
         mlflow_run=monitored.mlflow_run if monitored else "",
         evidence={
             "reasons": list(cause.reasons),
-            "columns": drifted[:10],
+            "columns": [c.model_dump(mode="json") for c in drift.drifted[:10]] if drift else [],
             "performance": [p.model_dump(mode="json") for p in reversed(worse)],
             "triggers": [t.model_dump(mode="json") for t in fresh],
             "retrain": outcome.decision.retrain,
             "answer_by": due.astimezone(UTC).isoformat() if due else None,
             "policy": outcome.decision.model_dump(mode="json"),
-            "gain": _gain_reported(known, fresh, outcome),
+            "gain": None if gain is None else gain.model_dump(mode="json"),
         },
         links=monitored.links if monitored else {},
     )
-
-
-def _gain_reported(
-    known: Watched, fresh: Sequence[Trigger], outcome: MonitoringOutcome
-) -> dict[str, Any] | None:
-    """Return the gain that an alarm reports: its trigger, or the one its decision rests on."""
-    gain = known.gain if any(t.by == "gain" for t in fresh) else outcome.decision.gain
-    return None if gain is None else gain.model_dump(mode="json")
 
 
 def _policy(

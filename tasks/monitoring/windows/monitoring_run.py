@@ -42,7 +42,7 @@ from tasks.registry.open_pipeline import OpenPipeline
 from tasks.registry.version_files.holdouts import reference_predictions
 from tasks.scoring.predictions import score_frame
 from tasks.scoring.version_predictions import predictions_of
-from tasks.serving.answered_rows import monitored_rows, newest_monitored
+from tasks.serving.answered_rows import newest_monitored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,11 +138,6 @@ def _is_learned(look: Look, length: timedelta) -> bool:
         and until is not None
         and as_utc(look.window.end) <= mostly_before(until, length)
     )
-
-
-def window_snapshot(pipeline: OpenPipeline, look: Look) -> Snapshot:
-    """Read the rows of the window into a snapshot; there may be none."""
-    return monitored_rows(pipeline, look.champion.roles, look.window)
 
 
 def drift_of(pipeline: OpenPipeline, look: Look, snapshot: Snapshot) -> DriftResult:

@@ -90,13 +90,9 @@ def estimate(
         return Estimate(MetricValue(value=value), spread, sentence=CAUTION)
     chance = learned.chance(window, np.random.default_rng(seed))
     factor = max(1.0, min(_FARTHEST, lag_of(known, window) / own.lag)) if own.lag else 1.0
-    at_window = _Both(
-        value,
-        float(np.hypot(chance, fits)),
-        usual.value,
-        float(np.hypot(np.hypot(chance, sampled), usual.spread)),
-    )
-    stated, error = _stated(at_window, own, factor)
+    expected = (value, float(np.hypot(chance, fits)))
+    older = (usual.value, float(np.hypot(np.hypot(chance, sampled), usual.spread)))
+    stated, error = _stated(expected, older, own, factor)
     return Estimate(stated, spread, error, CAUTION, own.missed)
 
 
@@ -120,30 +116,21 @@ def _problem(window: Answers, known: Answers, roles: Schema, metric: str, min_ro
     return ""
 
 
-@dataclass(frozen=True)
-class _Both:
-    """A window's expected metric and the reference's own, each with its standard error."""
-
-    expected: float
-    expected_error: float
-    usual: float
-    usual_error: float
-
-
-def _stated(both: _Both, own: OwnError, factor: float) -> tuple[MetricValue, float]:
+def _stated(
+    expected: tuple[float, float], usual: tuple[float, float], own: OwnError, factor: float
+) -> tuple[MetricValue, float]:
     """Return the estimate with an interval for what comes true, and its own error."""
-    # The interval averages over the window's expected metric and the reference's own.
-    scale, share = own.scale, own.missed.share
-    places = [place_on(scale, value, both.usual) for value in (both.expected, both.usual)]
+    # The interval averages over the window's expected metric and the reference's own, each with its
+    # standard error.
+    scale, share, value = own.scale, own.missed.share, expected[0]
+    places = [place_on(scale, one, usual[0]) for one, _ in (expected, usual)]
     slopes = [scale.slope(scale.back(place)) for place in places]
-    errors = (both.expected_error, both.usual_error)
-    noise = [(slope * error) ** 2 for slope, error in zip(slopes, errors, strict=True)]
+    noise = [(s * error) ** 2 for s, (_, error) in zip(slopes, (expected, usual), strict=True)]
     drawn = mixed(
         own.effects.around(places[0], noise[0]), own.constant.around(places[1], noise[1]), share
     )
     exact = mixed(own.effects.around(places[0], 0.0), own.constant.around(places[1], 0.0), share)
     low, high = (scale.back(drawn.quantile(tail, 0.0, factor)) for tail in (0.025, 0.975))
-    value = both.expected
     ends = [scale.back(exact.quantile(tail, 0.0, factor)) for tail in (0.1585, 0.8415)]
     stated = MetricValue(value=value, low=min(low, value), high=max(high, value))
     return stated, (ends[1] - ends[0]) / 2

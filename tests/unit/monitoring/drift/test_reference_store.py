@@ -24,15 +24,18 @@ from tasks.data.snapshots import write_snapshot
 from tasks.monitoring.drift import column_summary
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.reference_store import (
-    Reference,
-    build_reference,
     load_reference,
     reference_of,
     reference_rows,
     save,
     training_rows,
 )
-from tasks.monitoring.drift.reference_summary import build_from_file, rows_up_to
+from tasks.monitoring.drift.reference_summary import (
+    Reference,
+    build_from_file,
+    build_reference,
+    rows_up_to,
+)
 from tasks.monitoring.performance import window_performance
 from tasks.registry.version_files.holdouts import PLACE
 from tasks.training.row_windows import training_snapshot
