@@ -10,7 +10,7 @@ from tasks.metrics.random_effects import random_effects
 from tasks.monitoring.performance.estimation.covariate_shift import thinned
 from tasks.monitoring.performance.estimation.estimate_error import Missed, OwnError
 from tasks.monitoring.performance.estimation.expected_metrics import ExpectedScores
-from tasks.monitoring.performance.estimation.label_free import Estimate, _Both, _stated, estimate
+from tasks.monitoring.performance.estimation.label_free import Estimate, _stated, estimate
 from tasks.monitoring.performance.expected_range import measure
 from tasks.monitoring.performance.labelled_predictions import answers_of
 from tasks.monitoring.performance.metric_scales import Scale
@@ -187,8 +187,8 @@ def own(misses: list[float], name: str, evidence: float = 20.0) -> OwnError:
 
 
 def test_an_interval_stays_inside_what_its_metric_can_be() -> None:
-    error, _ = _stated(_Both(1.0, 0.2, 1.0, 0.2), own([3.0, -3.0], "log"), 1.0)
-    share, _ = _stated(_Both(0.9, 0.05, 0.9, 0.05), own([3.0, -3.0], "logit"), 1.0)
+    error, _ = _stated((1.0, 0.2), (1.0, 0.2), own([3.0, -3.0], "log"), 1.0)
+    share, _ = _stated((0.9, 0.05), (0.9, 0.05), own([3.0, -3.0], "logit"), 1.0)
     assert error.low is not None
     assert error.high is not None
     assert share.low is not None
@@ -200,9 +200,9 @@ def test_an_interval_stays_inside_what_its_metric_can_be() -> None:
 
 
 def test_an_interval_reaches_to_the_references_own_metric_where_that_did_as_well() -> None:
-    both = _Both(0.7, 0.01, 0.8, 0.01)
+    both = (0.7, 0.01), (0.8, 0.01)
     sure, unsure = (
-        _stated(both, own([0.02, -0.02], "logit", evidence), 1.0)[0] for evidence in (20.0, -1.0)
+        _stated(*both, own([0.02, -0.02], "logit", evidence), 1.0)[0] for evidence in (20.0, -1.0)
     )
     assert sure.value == unsure.value == 0.7
     assert (sure.high or 1.0) < 0.78 < 0.8 < (unsure.high or 0.0)
