@@ -48,9 +48,7 @@ def followed(known: Known, decision: Decision) -> Link | None:
 
 def _is_about(known: Known, alert: Decision) -> bool:
     """Return whether a message reported this version or what led to it."""
-    kinds = ("alarmed", "trained", "promoted", "refused", "confirmed", "rolled_back")
-    reported = {d.id for d in known.of(*kinds)}
-    return alert.correlation == known.correlation or alert.text("of") in reported
+    return alert.correlation == known.correlation or alert.text("of") in known.reported
 
 
 def _moved_by(decision: Decision) -> dict[str, JsonValue]:

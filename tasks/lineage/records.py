@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field, JsonValue
@@ -46,17 +47,23 @@ class Known:
         """Tags of the registered version; empty where it is not registered."""
         return self.registered.tags if self.registered is not None else {}
 
-    @property
+    @cached_property
     def trained(self) -> Decision | None:
         """The decision that ended its training."""
         of = [d for d in self.decisions if d.kind == "trained" and d.version == self.version]
         return of[-1] if of else None
 
-    @property
+    @cached_property
     def correlation(self) -> str:
         """The correlation of its training; empty where it is not recorded."""
         trained = self.trained
         return trained.correlation if trained is not None else ""
+
+    @cached_property
+    def reported(self) -> frozenset[str]:
+        """Ids of the decisions about it or before it that messages report."""
+        kinds = ("alarmed", "trained", "promoted", "refused", "confirmed", "rolled_back")
+        return frozenset(d.id for d in self.of(*kinds))
 
     def of(self, *kinds: str) -> tuple[Decision, ...]:
         """Return the decisions of some kinds, oldest first."""

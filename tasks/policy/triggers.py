@@ -113,14 +113,15 @@ def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
     `decisions`: newest first; those of another kind than ``monitored`` are left aside.
     """
     found = Watched()
+    # A window that is looked at again states the same measurement again.
+    gains: dict[Gain, None] = {}
     for decision in decisions:
         if decision.kind != "monitored" or decision.version != champion.version:
             continue
         for performance in decision.read_all(Performance, "performance"):
             found.performances.setdefault(performance.window, performance)
-        gain = decision.read(Gain, "gain")
-        # A window that is looked at again states the same measurement again.
-        found.gains += [gain] if gain is not None and gain not in found.gains else []
+        if (gain := decision.read(Gain, "gain")) is not None:
+            gains.setdefault(gain)
         if decision.window in found.drifted:
             continue
         known = decision.part("drift")
@@ -129,6 +130,7 @@ def watched(decisions: Sequence[Decision], champion: ModelVersion) -> Watched:
         found.enough[decision.window] = bool(decision.evidence.get("enough", True))
         sentence = known.get("harm_sentence") or known.get("sentence")
         found.sentences[decision.window] = str(sentence or "")
+    found.gains = [*gains]
     return found
 
 

@@ -70,7 +70,7 @@ def judge_segments(
             for window, loss in zip(windows, ours, strict=True)
             if column in window.values
         ]
-        for place in np.flatnonzero((rows >= _LEAST_REFERENCE) & (levels != "")):
+        for place in np.flatnonzero((rows >= _LEAST_REFERENCE) & (levels != "")).tolist():
             value, chosen = str(levels[place]), places == place
             before, now = theirs[chosen], _enough(held, place, min_rows)
             if now is None:

@@ -182,7 +182,7 @@ def _places(frame: pd.DataFrame, rows: pd.DataFrame, roles: Schema, snapshot: Sn
     """Return where in a snapshot each of the rows stands, -1 where it lacks one."""
     keys = pd.Index(row_keys(frame, roles, snapshot.digest))
     first = np.flatnonzero(~keys.duplicated())
-    return np.append(first, -1)[keys[first].get_indexer(rows["key"])]
+    return np.append(first, -1)[keys[first].get_indexer(pd.Index(rows["key"]))]
 
 
 _WINDOWS_OF_SEGMENTS = 3  # so many windows are pooled where one holds too few rows of a segment

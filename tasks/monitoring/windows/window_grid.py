@@ -6,8 +6,10 @@ day from midnight to midnight.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 import numpy as np
 
@@ -151,10 +153,11 @@ def backlog_of(
     if since is None:
         since = max((w.end for w in looked_at), default=newest.start)
     done = sorted((w.start, w.end) for w in looked_at)
+    starts, reached = [start for start, _ in done], [*accumulate((end for _, end in done), max)]
     due = [
         w
         for w in grid(since, newest.start, length)
-        if not any(start <= w.start and w.end <= end for start, end in done)
+        if not (before := bisect_right(starts, w.start)) or reached[before - 1] < w.end
     ]
     filled = [w for w, full in zip(due, occupied(due), strict=True) if full] if due else []
     room = max(most, 1) - 1

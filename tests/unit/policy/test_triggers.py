@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tasks.base.monitoring_records import Decision, Gain, Performance, Window, WindowFlag
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.base.training_records import ModelVersion
@@ -116,3 +118,22 @@ def test_a_gain_on_windows_of_a_former_champion_stands_on_the_newest() -> None:
     both = [WindowFlag(window=FIRST, drifted=False), *flags]
     assert [flag.gain for flag in flags_with_gain(both, [gain])] == [gain, None]
     assert flags_with_gain((), [gain]) == ()
+
+
+def test_gains_of_many_windows_are_not_compared_with_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+    monkeypatch.setattr(Gain, "__eq__", lambda one, other: compared.append((one, other)) or False)
+    decisions = [
+        decision("monitored", FIRST, 8).model_copy(
+            update={
+                "id": str(rows),
+                "evidence": {"gain": {"version": "1", "metric": "mae", "rows": rows}},
+            }
+        )
+        for rows in range(40)
+    ]
+
+    assert [gain.rows for gain in watched(decisions, CHAMPION).gains] == list(range(40))
+    assert not compared

@@ -146,3 +146,15 @@ def test_windows_whose_records_have_been_removed_are_not_due_again() -> None:
     assert watched_since(remembered, START) == week(8).start
     assert watched_since(remembered[2:], START) == START
     assert watched_since([], None) is None
+
+
+def test_weeks_within_a_month_that_was_looked_at_are_not_due_though_one_was_looked_at_alone() -> (
+    None
+):
+    month = Window(start=week(0).start, end=week(3).end)
+    seen = {month, week(1), week(5)}
+    found = backlog_of(
+        week(6), seen, START, most=9, recent=3, occupied=lambda windows: [True] * len(windows)
+    )
+
+    assert weeks(found.windows) == [4, 6]
