@@ -173,6 +173,7 @@ def decision_id(*parts: str) -> str:
 
 HarmMeasure = Literal[
     "outside",  # share of rows that hold what the champion did not learn from
+    "unseen",  # share of rows with a level of one column that is new, beyond the expected share
     "sparse",  # share of rows ten times as frequent as in the reference
     "predictions",  # how far the predictions moved, in standard deviations
     "joint",  # area under the ROC curve of a classifier of window against reference

@@ -144,6 +144,7 @@ def brief(value: float | None) -> str:
 
 _MEASURES: dict[HarmMeasure, str] = {
     "outside": "rows outside what was learned",
+    "unseen": "rows with new levels, beyond what is usual",
     "sparse": "rows of a kind rare in training",
     "predictions": "predictions moved, SD",
     "joint": "separable from training rows, AUC",
@@ -157,7 +158,7 @@ def harm_words(found: HarmFinding) -> tuple[str, str, str]:
     >>> harm_words(HarmFinding(measure="outside", value=0.26, limit=0.2))
     ('rows outside what was learned', '26 %', '20 %')
     """
-    if found.measure in ("outside", "sparse"):
+    if found.measure in ("outside", "unseen", "sparse"):
         return _MEASURES[found.measure], share(found.value), share(found.limit)
     return _MEASURES[found.measure], f"{found.value:.2f}", f"{found.limit:.2f}"
 

@@ -15,7 +15,7 @@ the predictions, and by their nulls.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -36,6 +36,7 @@ from tasks.monitoring.drift.harm.verdict import (
     harm_of,
     moved_columns,
     moved_predictions,
+    new_levels,
     of_columns,
 )
 from tasks.monitoring.drift.operating_limits import LEAST_DISTANCE, Calibration, calibrate
@@ -124,10 +125,9 @@ def measure(
     harm: list[HarmFinding] = []
     if enough and evidence is not None:
         window = Side(frame, evidence.times)
-        harm = harm_of(
-            reference, window, evidence, watched(reference, importance or {}),
-            false_alarms=false_alarms,
-        )  # fmt: skip
+        weights = watched(reference, importance or {})
+        harm = harm_of(reference, window, evidence, weights, false_alarms=false_alarms)
+        harm += new_levels(_unseen(families[0], findings, weights), false_alarms=false_alarms)
         if predictions is not None and reference_predictions is not None:
             scores = Predictions(
                 predictions, reference_predictions, reference_prediction_times,
@@ -209,11 +209,26 @@ def _features(
     return _Family(
         compared=compared,
         kinds={name: summary.kind for name, summary in reference.columns.items()},
-        calibration=calibrate(reference, false_alarms=level, weights=weights, season=season),
+        calibration=calibrate(
+            reference, false_alarms=level, weights=weights, season=season, moving=moving
+        ),
         weights=weights,
         level=level,
         moving=moving,
     )
+
+
+def _unseen(
+    family: _Family, findings: Sequence[ColumnFinding], names: Collection[str]
+) -> dict[str, tuple[float, float, float]]:
+    """Return share of new levels beyond the expected one, limit and p-value of each such column."""
+    p_values = {f.column: f.p_value for f in findings if f.role == "feature"}
+    return {
+        name: (part.found.distance, _against(family, name, part)[0], p_values[name] or 0.0)
+        for name in names
+        for part in family.compared[name].parts
+        if part.part == "unseen"
+    }
 
 
 def _alike(reference: Reference, begins: np.datetime64 | None) -> tuple[Reference, Season | None]:

@@ -20,7 +20,7 @@ limit is 1 and it never drifts by its values, only by its nulls.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,17 +139,19 @@ def calibrate(
     false_alarms: float,
     weights: dict[str, float] | None = None,
     season: Season | None = None,
+    moving: Collection[str] = (),
 ) -> Calibration | None:
     """Return the limits from the reference's history; None where it has fewer than 3 blocks."""
     # `false_alarms`: share of ordinary windows that may exceed the limit; `weights`: of a column's
-    # excess, 0 to 1; 1 where absent; `season`: compare with the same season of other periods only.
+    # excess, 0 to 1; 1 where absent; `season`: compare with the same season of other periods only;
+    # `moving`: columns judged by their nulls only, whose values would widen the limits of all.
     blocks = _blocks(reference, season)
     if blocks is None or blocks.independent < MIN_BLOCKS:
         return None
     keys: list[Key] = []
     distances, noises = [], []
     for name, column in reference.columns.items():
-        for part, measured in _history(column, reference, blocks):
+        for part, measured in _history(column, reference, blocks, values=name not in moving):
             keys.append((name, part))
             distances.append(measured[0])
             noises.append(measured[1])
@@ -180,10 +182,10 @@ def _blocks(reference: Reference, season: Season | None) -> _Blocks | None:
 
 
 def _history(
-    column: Summary, reference: Reference, blocks: _Blocks
+    column: Summary, reference: Reference, blocks: _Blocks, *, values: bool
 ) -> list[tuple[str, tuple[Floats, float]]]:
     found = [("nulls", _null_history(column, reference, blocks))]
-    if column.valid and column.cells.size:
+    if values and column.valid and column.cells.size:
         found.append(
             ("value", _value_history(column, blocks, _ks_rows if column.numeric else _tv_rows))
         )

@@ -13,6 +13,7 @@ from tasks.monitoring.drift.reference_summary import Reference
 
 _MEASURES: dict[HarmMeasure, str] = {
     "outside": "{} of the rows hold what the champion did not learn from in columns it depends on",
+    "unseen": "{} of the rows, beyond what is usual, hold new levels of a column it depends on",
     "sparse": "{} of the rows are of a kind that was rare in training",
     "predictions": "the predictions moved by {} SD",
     "joint": "a classifier separates the window from the training rows with AUC {}",
@@ -72,7 +73,7 @@ def harm_sentence(harm: Sequence[HarmFinding]) -> str:
 
 def _measured(finding: HarmFinding, *, limit: bool = False) -> str:
     value, beyond = apart(finding.value, finding.limit)
-    if finding.measure in ("outside", "sparse"):
+    if finding.measure in ("outside", "unseen", "sparse"):
         value, beyond = say_share(finding.value), say_share(finding.limit)
     text = _MEASURES[finding.measure].format(value)
     notes = [f"limit {beyond}"] if limit else []

@@ -70,8 +70,11 @@ class Bounds:
         return np.asarray(found if self.nulls else found | null)
 
 
-def bounds_of(summary: Summary, cells: NDArray[np.bool_] | None = None) -> Bounds:
+def bounds_of(
+    summary: Summary, cells: NDArray[np.bool_] | None = None, *, fewest: int = 1
+) -> Bounds:
     """Return the bounds of a column in the reference, or in `cells`, its stretches of time."""
+    # Levels in fewer than `fewest` rows of the reference do not count as known.
     nulls = summary.nulls > _KNOWN_NULLS * max(summary.rows, 1)
     if summary.numeric:
         points, at_most = summary.points, summary.at_most
@@ -87,7 +90,9 @@ def bounds_of(summary: Summary, cells: NDArray[np.bool_] | None = None) -> Bound
     if not summary.complete:
         return Bounds(summary.kind, nulls=nulls)
     if cells is None or not summary.cells.size:
-        return Bounds(summary.kind, levels=frozenset(summary.levels), nulls=nulls)
+        known = zip(summary.levels, summary.counts, strict=True)
+        levels = frozenset(text for text, count in known if count >= fewest)
+        return Bounds(summary.kind, levels=levels, nulls=nulls)
     seen = summary.cells[cells].sum(axis=0) > 0
     kept = [text for text, known in zip(summary.levels, seen, strict=False) if known]
     return Bounds(

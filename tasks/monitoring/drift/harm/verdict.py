@@ -46,6 +46,7 @@ class _Effect(NamedTuple):
 
 EFFECTS: dict[HarmMeasure, _Effect] = {
     "outside": _Effect(0.05, 0.2),
+    "unseen": _Effect(0.05, 0.2),
     "sparse": _Effect(0.05, 0.6),
     "predictions": _Effect(0.15, 0.35),
     "joint": _Effect(0.6, 1.0),
@@ -89,7 +90,9 @@ def harm_of(
     features = {n: reference.columns[n].kind for n in watched}
     bounds = {n: bounds_of(reference.columns[n]) for n in watched}
     share, columns = outside_rows(window.frame, bounds)
-    theirs, _ = outside_rows(evidence.sample.frame, bounds)
+    # A row whose level stands in no other would be outside if it came later (Good 1953).
+    alone = {n: bounds_of(reference.columns[n], fewest=2) for n in watched}
+    theirs, _ = outside_rows(evidence.sample.frame, alone)
     sizes = len(window.frame), len(evidence.sample.frame)
     found = [
         _finding(
@@ -173,6 +176,29 @@ def of_columns(effects: Mapping[str, float]) -> list[HarmFinding]:
             measure="columns", value=value, limit=least, found=value > least, columns=moving
         )
     ]
+
+
+def new_levels(
+    shares: Mapping[str, tuple[float, float, float]], *, false_alarms: float
+) -> list[HarmFinding]:
+    """Return the greatest share of new levels of one column, beyond the expected share."""
+    # `shares`: column to that share, its operating limit and its corrected p-value.
+    if not shares:
+        return []
+    least, matters = EFFECTS["unseen"]
+    level = false_alarms / len(EFFECTS)
+    limits = {name: min(max(limit, least), matters) for name, (_, limit, _) in shares.items()}
+    beyond = [
+        n for n, (share, _, p_value) in shares.items() if share > limits[n] and p_value <= level
+    ]
+    beyond.sort(key=lambda name: -shares[name][0])
+    worst = beyond[0] if beyond else max(shares, key=lambda name: shares[name][0] / limits[name])
+    return [
+        HarmFinding(
+            measure="unseen", value=shares[worst][0], limit=limits[worst],
+            p_value=shares[worst][2], found=bool(beyond), columns=tuple(beyond[:_MOST_NAMED]),
+        )
+    ]  # fmt: skip
 
 
 def _finding(

@@ -14,7 +14,11 @@ from tasks.monitoring.drift.compared_rows import Side
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.harm.domain_classifier import separate
 from tasks.monitoring.drift.harm.impact import bounds_of, effects_of, movement, outside_rows
-from tasks.monitoring.drift.harm.ordinary_blocks import moving_columns, ordinary_blocks
+from tasks.monitoring.drift.harm.ordinary_blocks import (
+    OrdinaryBlocks,
+    moving_columns,
+    ordinary_blocks,
+)
 from tasks.monitoring.drift.harm.verdict import EFFECTS, Evidence
 from tasks.monitoring.drift.reference_summary import Reference, build_reference
 
@@ -100,6 +104,45 @@ def test_rows_beyond_what_was_learned_are_harmful_and_name_their_column(
     assert outside.columns[0] == "plan"
 
 
+def test_new_levels_are_harmful_however_far_another_column_ordinarily_leaves_its_range() -> None:
+    before, frame = rows(6_000, 0), rows(1_000, 3, 60)
+    made = build_reference(before, KINDS, times(6_000), WEEK)
+    wide = OrdinaryBlocks(auc=(0.9,) * 6, sparse=(0.3,) * 6, outside=(0.05, 0.4, 0.1, 0.2))
+
+    def seen(new: int, **importance: float) -> DriftResult:
+        plan = frame["plan"].mask(np.random.default_rng(0).permutation(1_000) < new, "family")
+        return measure(
+            made, frame.assign(plan=plan), false_alarms=0.05, min_rows=200, importance=importance,
+            evidence=Evidence(Side(before), times(1_000, 60), None, wide),
+        )  # fmt: skip
+
+    result = seen(100, fee=0.1, plan=0.1)
+    unseen = of(result, "unseen")
+    assert (unseen.found, unseen.value, unseen.columns) == (True, pytest.approx(0.1), ("plan",))
+    assert not of(result, "outside").found
+    assert "10 % of the rows, beyond what is usual, hold new levels" in result.harm_sentence
+    assert not of(seen(30, fee=0.1, plan=0.1), "unseen").found
+    assert not seen(100, fee=0.1).harmful
+
+
+def test_levels_that_are_usually_new_are_harmless() -> None:
+    def towns(n: int, seed: int, start: int = 0) -> pd.DataFrame:
+        drawn = np.random.default_rng(seed).integers(0, 20_000, n)
+        return rows(n, seed, start).assign(town=[f"t{k}" for k in drawn])
+
+    before = towns(6_000, 0)
+    made = build_reference(before, {**KINDS, "town": "categorical"}, times(6_000), WEEK)
+    result = measure(
+        made, towns(1_000, 1, 60), false_alarms=0.05, min_rows=200,
+        importance={"fee": 0.1, "town": 0.1},
+        evidence=Evidence(Side(before.iloc[::3]), times(1_000, 60)),
+    )  # fmt: skip
+    outside = of(result, "outside")
+    assert outside.value > 0.6
+    assert outside.value == pytest.approx(outside.limit - EFFECTS["outside"].least, abs=0.05)
+    assert not result.harmful
+
+
 def test_a_broken_correlation_is_found_by_the_joint_distribution_alone(
     reference: Reference,
 ) -> None:
@@ -127,6 +170,26 @@ def test_columns_that_time_moves_count_by_what_they_do_to_the_predictions(
     assert of(trending, "columns").found
     assert of(trending, "columns").columns == ("since",)
     assert trending.harmful
+
+
+def test_columns_that_time_moves_do_not_widen_the_limits_of_the_others(
+    reference: Reference,
+) -> None:
+    frame = rows(1_000, 7, 60)
+    shifted = frame.assign(use=frame["use"] + 0.4)
+    without = [n for n in KINDS if n not in moving_columns(reference)]
+    alone = build_reference(
+        rows(6_000, 0)[without], {n: KINDS[n] for n in without}, times(6_000), WEEK
+    )
+    results = [
+        measure(made, shifted[list(made.columns)], false_alarms=0.05, min_rows=200)
+        for made in (reference, alone)
+    ]
+    thresholds = [
+        {c.column: c.threshold for c in result.columns if c.column in without} for result in results
+    ]
+    assert all(result.alarm for result in results)
+    assert thresholds[0]["use"] == pytest.approx(thresholds[1]["use"], rel=0.05)
 
 
 def test_an_unusual_column_that_the_model_does_not_use_is_harmless(reference: Reference) -> None:
