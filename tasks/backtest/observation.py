@@ -217,7 +217,7 @@ class Monitor:
         return CovariateShift(
             frame.iloc[first:last],
             frame.iloc[start : champion.model.last],
-            self.history.roles.features,
+            self.history.roles.watched,
         )
 
     def rows(self, model: FittedModel, first: int, last: int, *, known: bool) -> pd.DataFrame:

@@ -141,7 +141,7 @@ def scored(table: Table, tables: Path, work: Path) -> Scored:
     assert reference is not None
     assert holdout is not None
     path = training_rows(load_pipeline(folder / "pipeline.yaml"), champion).path
-    kinds = champion.roles.features
+    kinds = champion.roles.watched
     return Scored(
         champion.roles,
         reference,

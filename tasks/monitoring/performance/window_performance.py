@@ -165,7 +165,8 @@ def shift_of(
     # gone, or that of the window lacks judged rows.
     if PLACE not in reference or not len(rows) or not snapshot.rows:
         return None
-    training, kinds = training_rows(pipeline, version), version.roles.features
+    # Time is no covariate: all rows of a window are later than the reference.
+    training, kinds = training_rows(pipeline, version), version.roles.watched
     names = [name for name in kinds if name in training.columns]
     frame = read_frame(snapshot.path)
     at = _places(frame, rows, version.roles, snapshot)

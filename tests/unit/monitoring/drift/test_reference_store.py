@@ -37,6 +37,7 @@ from tasks.monitoring.drift.reference_summary import (
     rows_up_to,
 )
 from tasks.monitoring.performance import window_performance
+from tasks.monitoring.performance.estimation.covariate_shift import CovariateShift
 from tasks.registry.version_files.holdouts import PLACE
 from tasks.training.row_windows import training_snapshot
 from tests.tables import write_churn, write_pipeline
@@ -344,15 +345,23 @@ def test_a_snapshot_that_was_exchanged_is_named_and_its_places_count_no_more(
 ) -> None:
     pipeline, snapshot = trained
     named = version_of(snapshot)
-    tags = {**named.tags, SNAPSHOT_TAG: snapshot.file_digest}
+    timed = {**named.roles.features, "when": "datetime"}
+    tags = {
+        **named.tags,
+        SNAPSHOT_TAG: snapshot.file_digest,
+        "keepfit.schema": named.roles.model_copy(update={"features": timed}).model_dump_json(),
+    }
     version = named.model_copy(update={"tags": tags})
     monkeypatch.setattr(window_performance, "_places", lambda *_: np.array([0]))
     reference, rows = pd.DataFrame({PLACE: [5]}), pd.DataFrame({"key": ["k"]})
 
-    def shift() -> object:
+    def shift() -> CovariateShift | None:
         return window_performance.shift_of(pipeline, version, rows, reference, snapshot)
 
-    assert shift() is not None
+    found = shift()
+    assert found is not None
+    assert version.roles.features == timed
+    assert dict(found.kinds) == named.roles.features
     exchanged = bytearray(Path(snapshot.path).read_bytes())
     exchanged[len(exchanged) // 2] ^= 1
     Path(snapshot.path).write_bytes(exchanged)
