@@ -19,8 +19,6 @@ from expectations.sql_condition import parse_condition
 from expectations.suite import RawResult, run_suite
 from expectations.text.phrases import say_share, shorten
 
-__all__ = ["CheckOutcome", "CheckResult", "check_frame"]
-
 
 def check_frame(
     frame: pd.DataFrame,

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from expectations.check import CheckOutcome, CheckResult, check_frame
+from expectations.check import check_frame
 from expectations.contract import ColumnRule, Contract, TableRule
 from expectations.engine.libraries import pd
 from expectations.facts.row_order import order_rows
 from expectations.inference import infer_contract
 from expectations.late_labels import LateLabels
+from expectations.results import CheckOutcome, CheckResult
 
 CELLS_AT_ONCE = 12_000_000
 _UNASKED = TableRule(rows=None, extra_columns="ignore", column_order="ignore")

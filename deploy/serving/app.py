@@ -113,7 +113,7 @@ class PredictionServer:
         try:
             yield
         finally:
-            await asyncio.gather(*self._shadowing)
+            await asyncio.gather(*self._shadowing, return_exceptions=True)
             for spool in self._spools.values():
                 spool.close()
             for task in running:

@@ -28,13 +28,9 @@ def contract_file(pipeline: Pipeline) -> Path:
     return pipeline.contract_path or pipeline.work / "contract.yaml"
 
 
-def read_contract(path: Path) -> Contract:
-    """Read a contract file; a fault is a ConfigError with file, line, rule, value and remedy."""
-    return parsed_contract(read_yaml(path, "keepfit contract infer"))
-
-
 def parsed_contract(document: Document) -> Contract:
-    """Return the contract that a YAML document writes; a fault is a ConfigError."""
+    """Return the contract that a YAML document writes."""
+    # A fault is a ConfigError with file, line, rule, value and remedy.
     return validate_document(Contract, document.values, document)
 
 
@@ -43,7 +39,7 @@ def known_contract(pipeline: Pipeline) -> Contract | None:
     path = contract_file(pipeline)
     if not path.exists():
         return None
-    return _in_use(read_contract(path), pipeline)
+    return _in_use(parsed_contract(read_yaml(path, "keepfit contract infer")), pipeline)
 
 
 def ensure_contract(pipeline: Pipeline, snapshot: Snapshot) -> Contract:

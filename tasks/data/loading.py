@@ -25,14 +25,8 @@ from tasks.base.utc_times import latest_believed
 from tasks.data.column_kinds import infer_kinds
 from tasks.data.label_spellings import with_joined_labels
 from tasks.data.snapshots import write_snapshot
-from tasks.data.source_table import absent_column, as_utc, time_range, within
-from tasks.data.sources.source import (
-    SourceTable,
-    column_names,
-    fingerprint,
-    newest_time,
-    read_source,
-)
+from tasks.data.source_table import SourceTable, absent_column, as_utc, time_range, within
+from tasks.data.sources.source import column_names, fingerprint, newest_time, read_source
 from tasks.data.time_columns import declared_times
 from tasks.data.typing.storage import (
     ColumnForm,

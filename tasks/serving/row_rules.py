@@ -230,8 +230,11 @@ class RowRules:
 
     def _conditions_broken(self, rows: int, frame: Callable[[], pd.DataFrame]) -> list[Broken]:
         found: list[Broken] = []
+        if not self._conditions:
+            return found
+        table = frame()
         for rule, condition in self._conditions:
-            mask = broken_mask(frame(), condition)
+            mask = broken_mask(table, condition)
             if mask is not None:
                 found += self._judged(
                     None, shorten(rule.title, 80), mask, rows, rule.max_share, rule.severity,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from expectations.contract import Contract
 from tasks.base.errors import DataError
 from tasks.base.plugin_settings import OwnCode
 from tasks.base.runtime.files import digest_of_bytes
-from tasks.base.runtime.libraries import pd
 from tasks.base.training_records import ModelVersion, Schema
 from tasks.contracts.contract_files import forms_of, known_contract
 from tasks.data.typing.storage import ColumnForm, declared_forms
@@ -142,11 +141,6 @@ class ServedModel:
         )
         return model._checked()
 
-    @property
-    def features(self) -> list[Column]:
-        """The input columns of the model, in its order."""
-        return [self.columns[name] for name in self.roles.features]
-
     @cached_property
     def sent(self) -> tuple[Column, ...]:
         """The columns of a request: all but those that the feature function makes."""
@@ -175,7 +169,8 @@ class ServedModel:
         places = given.good()
         sound = given.taken(places)
         numbers = self.rules.numbers_of(sound)
-        broken = self._broken(sound, numbers, now) if places else []
+        frame = partial(frame_of, sound, self.columns.values())
+        broken = self.rules.broken(sound, numbers, frame, now) if places else []
         for one in broken:
             if one.severity == "error":
                 for row in one.rows:
@@ -207,7 +202,8 @@ class ServedModel:
             return np.empty(0), np.empty((0, len(classes))) if classes else None
         try:
             if self.encoder is None:
-                labels, shares = predict(self.pipeline, self.frame(given))
+                columns = [self.columns[name] for name in self.roles.features]
+                labels, shares = predict(self.pipeline, frame_of(given, columns))
             else:
                 known = self.rules.numbers_of(given) if numbers is None else numbers
                 X = self.encoder.encode(given, known)
@@ -217,18 +213,6 @@ class ServedModel:
         if shares is None:
             return labels, None
         return labels, in_order(shares, self.pipeline[-1].classes_, classes)
-
-    def frame(self, given: RequestColumns) -> pd.DataFrame:
-        """Return the rows' features as the frame that a snapshot of them would give."""
-        return frame_of(given, self.features)
-
-    def _broken(
-        self, given: RequestColumns, numbers: NDArray[np.float64], now: datetime
-    ) -> list[Broken]:
-        def frame() -> pd.DataFrame:
-            return frame_of(given, self.columns.values())
-
-        return self.rules.broken(given, numbers, frame, now)
 
     def _checked(self) -> ServedModel:
         """Return it without its own encoder where the pipeline's differs on made-up rows."""

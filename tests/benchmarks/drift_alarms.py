@@ -29,8 +29,9 @@ import pandas as pd
 from scipy.stats import beta
 
 from tasks.base.monitoring_records import DriftResult
+from tasks.base.settings.sources import DemoName
 from tasks.base.training_records import Kind
-from tasks.data.sources.demos import Demo, demo_table
+from tasks.data.sources.demos import demo_table
 from tasks.monitoring.drift.detector import measure
 from tasks.monitoring.drift.reference_summary import Reference, build_reference
 
@@ -45,7 +46,7 @@ _MORE = (
     "adult", "bank_marketing", "credit_default_taiwan", "electricity", "telco_churn", "diamonds",
     "lending_club",
 )  # fmt: skip
-_DEMOS: tuple[Demo, ...] = ("flights", "digits", "diabetes", "breast_cancer")
+_DEMOS: tuple[DemoName, ...] = ("flights", "digits", "diabetes", "breast_cancer")
 
 
 @dataclass(frozen=True)

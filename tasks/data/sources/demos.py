@@ -16,8 +16,6 @@ from tasks.base.runtime.libraries import arrow_csv, pa, pc, pd, sklearn
 from tasks.base.settings.sources import DemoName
 from tasks.data.sources.movielens import rating_lists
 
-Demo = DemoName
-
 _WEATHER = (
     "temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib",
 )  # fmt: skip
@@ -57,13 +55,13 @@ def demo_version(name: str) -> str:
     return importlib.metadata.version(package.get(name, "scikit-learn"))
 
 
-def demo_columns(name: Demo) -> tuple[str, ...]:
+def demo_columns(name: DemoName) -> tuple[str, ...]:
     """Return the columns of a demo."""
     return tuple(_NEEDS) if name == "flights" else tuple(demo_table(name).column_names)
 
 
 def demo_table(
-    name: Demo, months: tuple[int, int] | None = None, columns: Sequence[str] | None = None
+    name: DemoName, months: tuple[int, int] | None = None, columns: Sequence[str] | None = None
 ) -> Any:
     """Return `columns` of a bundled table, in its order; of flights those of `months` alone."""
     if name == "flights":

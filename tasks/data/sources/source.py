@@ -19,15 +19,6 @@ from tasks.data.sources.parquet_files import newest_in_parquet, parquet_columns,
 from tasks.data.sources.sql_queries import newest_in_sql, read_sql, sql_columns
 from tasks.data.time_columns import require_times
 
-__all__ = [
-    "SourceTable",
-    "column_names",
-    "fingerprint",
-    "newest_believed",
-    "newest_time",
-    "read_source",
-]
-
 
 def fingerprint(source: Source, base: Path) -> str | None:
     """Return a cheap identity of the source's content; None for SQL, which has none."""

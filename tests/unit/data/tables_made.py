@@ -14,7 +14,8 @@ from tasks.base.settings.sources import CsvSource
 from tasks.base.training_records import Kind, Schema, Snapshot
 from tasks.data.column_kinds import build_schema, infer_kinds
 from tasks.data.snapshots import write_snapshot
-from tasks.data.sources.source import SourceTable, read_source
+from tasks.data.source_table import SourceTable
+from tasks.data.sources.source import read_source
 from tasks.data.typing.arrow_types import plain_table
 
 T0 = datetime(2024, 1, 1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,23 @@ def test_a_shadow_answers_the_same_rows_into_the_ledger_and_is_not_returned(
     assert returned["version"].unique().tolist() == ["1"]
     assert beside["key"].tolist() == returned["key"].tolist()
     assert beside["probability_yes"].tolist() != returned["probability_yes"].tolist()
+
+
+class Failing:
+    """An encoder that fails after a while."""
+
+    def encode(self, *_: Any) -> Any:
+        time.sleep(0.3)
+        raise RuntimeError("out of order")
+
+
+def test_a_shadow_that_fails_while_the_server_ends_leaves_the_spool_to_be_delivered(
+    tmp_path: Path, model: ServedModel
+) -> None:
+    shadow: Any = replace(model, encoder=Failing())  # type: ignore[arg-type]
+    with client(tmp_path, model, shadow=shadow) as asking:
+        assert asking.post(PATH, json={"rows": records(frame(2))}).status_code == 200
+    assert deliver(opened(pipeline_file(tmp_path))).new == 2
 
 
 def test_a_broken_row_has_an_error_by_name_and_rule(asking: TestClient) -> None:

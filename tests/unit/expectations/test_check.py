@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_wine
 
-from expectations.check import CheckOutcome, CheckResult, check_frame
+from expectations.check import check_frame
 from expectations.contract import Contract
 from expectations.inference import infer_contract
+from expectations.results import CheckOutcome, CheckResult
 from tests.unit.expectations.tables_made import HOSTILE, KINDS, orders
 
 NOW = datetime(2024, 2, 21)

@@ -12,7 +12,8 @@ from tasks.base.errors import SourceError
 from tasks.base.settings.sources import CsvSource
 from tasks.base.source_notes import SkippedLines, note_text
 from tasks.data.csv.preamble import find_preamble
-from tasks.data.sources.source import SourceTable, column_names, read_source
+from tasks.data.source_table import SourceTable
+from tasks.data.sources.source import column_names, read_source
 from tests.unit.data.tables_made import csv_read
 
 ROWS = "qty,price,bought\n-0.6518,-2.4976,no\n1.6637,1.5595,yes\n"

@@ -15,7 +15,8 @@ from tasks.base.settings.sources import CsvSource, ParquetSource
 from tasks.base.source_notes import AmountsRead, SeveralUnits, note_text
 from tasks.contracts.contract_files import known_contract
 from tasks.data.column_kinds import infer_kinds
-from tasks.data.sources.source import SourceTable, read_source
+from tasks.data.source_table import SourceTable
+from tasks.data.sources.source import read_source
 from tasks.data.typing.amounts import Writing
 from tasks.data.typing.numbers import STYLES
 from tasks.training.row_windows import scoring_snapshot, training_snapshot, with_overrides

@@ -27,8 +27,9 @@ from tasks.base.source_notes import (
     UnreadColumn,
 )
 from tasks.data.loading import load_window
+from tasks.data.source_table import SourceTable
 from tasks.data.sources.driver_rows import Columns
-from tasks.data.sources.source import SourceTable, column_names, newest_time, read_source
+from tasks.data.sources.source import column_names, newest_time, read_source
 from tests.unit.data.tables_made import config, csv_read
 
 BIG = 900_719_925_474_099_300
