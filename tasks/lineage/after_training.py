@@ -13,37 +13,36 @@ from tasks.base.text.phrases import listed, plural
 from tasks.history import links
 from tasks.history.series import Point, points
 from tasks.ledger.ledger import ledger_of
-from tasks.lineage.records import Known, Link
+from tasks.lineage.records import Known, Link, What
 from tasks.monitoring.probation.verdict import judge_probation
 from tasks.monitoring.shadow.challenger_trial import BY
 
 
 def followed(known: Known, decision: Decision) -> Link | None:
     """Return the effect of `decision` on the version; None for what is shown elsewhere."""
-    version = known.version
-    former = decision.text("former")
-    by = decision.text("by")
+    version, kind = known.version, decision.kind
+    former, by = decision.text("former"), decision.text("by")
+    own = decision.version == version
     hand = " by hand" if by == "hand" else f" by the {by}" if by else ""
-    if decision.kind in ("promoted", "refused") and decision.version == version:
+    what: What | None = None
+    sentence, numbers = decision.sentence, _moved_by(decision)
+    if kind == "promoted" and own:
         instead = f" instead of v{former}" if former else ""
-        moved_to = f"Alias champion moved to v{version}{instead}{hand}."
+        what, sentence = "promoted", f"Alias champion moved to v{version}{instead}{hand}."
+    elif kind == "refused" and own:
         stayed = f"Alias champion stayed{f' with v{former}' if former else ''}{hand}."
-        refused = f"{stayed} {decision.sentence}".strip()
-        sentence = moved_to if decision.kind == "promoted" else refused
-        what: Any = decision.kind
-        return link_of(known, decision, what, sentence, _moved_by(decision))
-    if decision.kind == "promoted" and former == version:
-        sentence = f"v{decision.version} took its place{hand}."
-        return link_of(known, decision, "replaced", sentence, _moved_by(decision))
-    if decision.kind == "confirmed" and decision.version == version:
-        return link_of(known, decision, "confirmed", decision.sentence, _moved_by(decision))
-    if decision.kind == "rolled_back" and version in (former, decision.version):
-        return link_of(known, decision, "rolled back", decision.sentence, _moved_by(decision))
-    if decision.kind == "collected" and decision.version == version:
-        return link_of(known, decision, "collected", decision.sentence, {})
-    if decision.kind in ("alerted", "unheard") and _is_about(known, decision):
-        return link_of(known, decision, "alert", decision.sentence, dict(decision.evidence))
-    return None
+        what, sentence = "refused", f"{stayed} {sentence}".strip()
+    elif kind == "promoted" and former == version:
+        what, sentence = "replaced", f"v{decision.version} took its place{hand}."
+    elif kind == "confirmed" and own:
+        what = "confirmed"
+    elif kind == "rolled_back" and version in (former, decision.version):
+        what = "rolled back"
+    elif kind == "collected" and own:
+        what, numbers = "collected", {}
+    elif kind in ("alerted", "unheard") and _is_about(known, decision):
+        what, numbers = "alert", dict(decision.evidence)
+    return None if what is None else link_of(known, decision, what, sentence, numbers)
 
 
 def _is_about(known: Known, alert: Decision) -> bool:
@@ -74,7 +73,7 @@ def tagged(known: Known) -> list[Link]:
     if outcome is None and stated is None:
         return []
     promoted = outcome.verdict.promoted if outcome else stated == "promoted"
-    what: Any = "promoted" if promoted else "refused"
+    what: What = "promoted" if promoted else "refused"
     sentence = f"Alias champion moved to v{known.version}." if promoted else "The champion stayed."
     return [Link(at=outcome.finished if outcome else None, what=what, sentence=sentence)]
 
@@ -103,7 +102,7 @@ def _calls(point: Point) -> bool:
 
 
 def link_of(
-    known: Known, decision: Decision, what: Any, sentence: str, numbers: dict[str, Any]
+    known: Known, decision: Decision, what: What, sentence: str, numbers: dict[str, Any]
 ) -> Link:
     """Return a step that a decision records, with what there is to open."""
     return Link(

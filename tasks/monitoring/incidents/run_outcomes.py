@@ -27,7 +27,6 @@ _USUAL = 3
 _ENDS = ("failed", "reaped", "cancelled", "stopped")
 _ANSWERS = ("trained", "skipped", "failed", "reaped", "cancelled", "stopped")
 OVERDUE = "Overdue"
-LATE = "Late"
 
 
 class EndedRun(Record):

@@ -103,13 +103,14 @@ def judge_probation(
         return ProbationVerdict(
             state="confirmed", confidence=confidence, sentence="No probation is configured."
         )
-    pairs = [paired(ours, theirs) for ours, theirs in zip(champion_rows, former_rows, strict=True)]
+    pairs = zip(champion_rows, former_rows, strict=True)
+    found = (comparable(paired(ours, theirs), roles, min_rows) for ours, theirs in pairs)
+    known = {n: sides for n, sides in enumerate(found) if sides is not None}
     stated = {
         "estimated": _expected(champion_rows, champion_reference, roles, metric, seed),
         "former_estimated": _expected(former_rows, former_reference, roles, metric, seed),
     }
-    usable = [n for n, pair in enumerate(pairs) if can_be_judged(pair, roles, min_rows)]
-    if not usable:
+    if not known:
         waits = f"On probation: no window has {min_rows:,} labelled rows of both versions yet."
         return ProbationVerdict(
             state="running",
@@ -117,12 +118,12 @@ def judge_probation(
             sentence=waits + _estimates(metric, stated),
             **stated,
         )
-    compared = ((n, _difference(pairs[n], roles, metric, seed)) for n in usable)
-    found = {n: one for n, one in compared if one is not None}
-    judged = [*found][:needed] or usable[:needed]
+    compared = ((n, _difference(*sides, roles, metric, seed)) for n, sides in known.items())
+    differences = {n: one for n, one in compared if one is not None}
+    judged = [*(differences or known)][:needed]
     who = _Names(tuple(dict.fromkeys(versions[n] for n in judged)) if versions else (), against)
-    rows = sum(both(pairs[n], roles)[0].rows for n in judged)
-    judgeable = [*found.values()][:needed]
+    rows = sum(known[n][0].rows for n in judged)
+    judgeable = [*differences.values()][:needed]
     verdict = _judged(judgeable, metric, confidence, needed, rows, stated, who, earlier)
     return verdict.model_copy(update={"until": windows[judged[-1]]})
 
@@ -234,17 +235,19 @@ def _usable(frame: pd.DataFrame, roles: Schema) -> Any:
     return np.asarray(frame["prediction"].notna().to_numpy(dtype=bool) & finite.all(axis=1))
 
 
-def can_be_judged(pair: pd.DataFrame, roles: Schema, min_rows: int) -> bool:
-    """Return whether a window has `min_rows` labelled rows of both, and two classes."""
+def comparable(pair: pd.DataFrame, roles: Schema, min_rows: int) -> tuple[Answers, Answers] | None:
+    """Return what `both` does; None for fewer than `min_rows` labelled rows, or one class."""
     if len(pair) < min_rows:
-        return False
-    ours, _ = both(pair, roles)
-    return ours.rows >= min_rows and (not roles.classes or len(np.unique(ours.truth)) > 1)
-
-
-def _difference(pair: pd.DataFrame, roles: Schema, metric: str, seed: int) -> _Difference | None:
-    """Return the difference in a window; None where it, or its standard error, is undefined."""
+        return None
     ours, theirs = both(pair, roles)
+    many = ours.rows >= min_rows and (not roles.classes or len(np.unique(ours.truth)) > 1)
+    return (ours, theirs) if many else None
+
+
+def _difference(
+    ours: Answers, theirs: Answers, roles: Schema, metric: str, seed: int
+) -> _Difference | None:
+    """Return the difference in a window; None where it, or its standard error, is undefined."""
     plan = plan_of(ours, roles, _REPLICATES, seed)
     sign = 1 if greater_is_better(metric) else -1
     value, drawn = scored(ours, roles, metric, plan)

@@ -20,7 +20,7 @@ from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import Predictions, constant_predictions, paired_evidence
 from tasks.monitoring.performance.labelled_predictions import Answers
 from tasks.monitoring.performance.window_performance import made_by, metric_of, unseen_rows
-from tasks.monitoring.probation.verdict import both, can_be_judged, paired
+from tasks.monitoring.probation.verdict import both, comparable, paired
 from tasks.monitoring.windows.window_grid import grid
 from tasks.registry.alias.champion_alias import ROLLED_BACK
 from tasks.registry.gate.gate import decide
@@ -63,10 +63,10 @@ def judge_trial(
     the champion is the former.
     """
     needed = max(1, config.policy.probation)
-    usable = [p for p in pairs if can_be_judged(p, roles, config.monitoring.min_rows)]
-    if len(usable) < needed:
-        return Trial(windows=len(usable), needed=needed)
-    ours, theirs = both(pd.concat(usable[:needed], ignore_index=True), roles)
+    judged = [p for p in pairs if comparable(p, roles, config.monitoring.min_rows) is not None]
+    if len(judged) < needed:
+        return Trial(windows=len(judged), needed=needed)
+    ours, theirs = both(pd.concat(judged[:needed], ignore_index=True), roles)
     gate = config.gate.model_copy(update={"confidence": 1 - (1 - config.gate.confidence) / 4})
     held = refused.evidence
     truth = _named(ours.truth, roles)
