@@ -10,7 +10,7 @@ import pytest
 
 from tasks.base.command_results import MonitoringOutcome
 from tasks.base.errors import ModelRefusedError
-from tasks.base.monitoring_records import Cause, PolicyDecision
+from tasks.base.monitoring_records import Cause, ColumnFinding, PolicyDecision
 from tasks.base.training_records import ModelVersion
 from tasks.ledger.ledger import ledger_of
 from tasks.monitoring.monitored_window import Look, Watch
@@ -91,3 +91,23 @@ def test_a_training_called_for_by_an_earlier_window_is_named_with_its_kind(tmp_p
     assert outcome.decision.retrain
     assert outcome.decision.training == "refit"
     assert outcome.next_command.startswith("keepfit run --refit")
+
+
+def test_an_alarm_keeps_the_most_important_of_many_columns(tmp_path: Path) -> None:
+    plan = pipeline(tmp_path)
+    registry: Any = Registry("1")
+    moved = [drifted(f"c{n}", importance=n / 100) for n in range(12)]
+    ledger_of(plan).record(monitored(0, *moved).model_copy(update={"version": "1"}))
+    champion = ModelVersion(name="flights", version="1", run_id="run")
+    watch = Watch(looks=(Look(champion=champion, window=week(0), cause=CAUSE),))
+    seen = MonitoringOutcome(
+        pipeline="flights", version="1", window=week(0), rows=900, alarm=True, correlation="c",
+        reasons=("drift",),
+        decision=PolicyDecision(retrain=True, sentence="Trains: drift in the last window."),
+    )  # fmt: skip
+
+    conclude_pass(opened(plan, store=registry), watch, (seen,), NOW)
+
+    (alarm,) = ledger_of(plan).decisions("flights", kinds=("alarmed",))
+    columns = alarm.read_all(ColumnFinding, "columns")
+    assert [c.column for c in columns] == [f"c{n}" for n in range(11, 1, -1)]
