@@ -279,7 +279,7 @@ class Pipeline:
         known = known_contract(pipeline)
         if known is None:
             raise UsageError(f"{self.name} has no contract yet.", "The first training infers one.")
-        return results.contract_result(known, str(contract_file(pipeline)))
+        return results.DataContract(known, str(contract_file(pipeline)))
 
 
 @_concise

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from flows.terminal.loop_results import health_lines, value_of
 from flows.terminal.results import number, row_sentence, scale_sentence
@@ -36,10 +36,6 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:")
 _SHOWN = ("at", "what", "kind", "sentence")
 
 
-class _Answering(Protocol):
-    def answer(self) -> dict[str, Any]: ...
-
-
 @dataclass(frozen=True, repr=False)
 class Result:
     """A result of keepfit.
@@ -50,11 +46,11 @@ class Result:
         The record that the command of the same name makes.
     """
 
-    outcome: _Answering
+    outcome: Any
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same values that the command prints with ``--json``."""
-        return self.outcome.answer()
+        return dict(self.outcome.answer())
 
     @property
     def sentence(self) -> str:
@@ -311,43 +307,27 @@ class WhyRow(Result):
 class DataContract(Result):
     """Rules that must hold of the rows."""
 
-    outcome: _ContractRecord
+    outcome: Contract
+    path: str  # the contract's file
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contract as plain values."""
+        return self.outcome.model_dump(mode="json", exclude_none=True)
 
     @property
     def sentence(self) -> str:
         """The number of columns, and where the contract is stored."""
-        known = self.outcome.contract
+        known = self.outcome
         return f"{len(known.columns)} columns, {len(known.rules)} rules over several: {self.path}"
-
-    @property
-    def path(self) -> str:
-        """The contract's file."""
-        return self.outcome.path
 
     @property
     def columns(self) -> pd.DataFrame:
         """One row per column, with its rules."""
-        known = self.outcome.contract.columns
+        known = self.outcome.columns
         return _frame([{"column": name, **_stated(rule)} for name, rule in known.items()])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         return {"Columns": self.columns}
-
-
-@dataclass(frozen=True)
-class _ContractRecord:
-    """A contract and its file."""
-
-    contract: Contract
-    path: str
-
-    def answer(self) -> dict[str, Any]:
-        return self.contract.model_dump(mode="json", exclude_none=True)
-
-
-def contract_result(contract: Contract, path: str) -> DataContract:
-    """Return a contract as a result."""
-    return DataContract(_ContractRecord(contract, path))
 
 
 def _stated(rule: Any) -> dict[str, Any]:

@@ -68,13 +68,6 @@ _STEPS = {
 }
 
 
-def _grid(*widths: int | None) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
-    for width in widths:
-        table.add_column(width=width, no_wrap=width is not None, overflow="fold")
-    return table
-
-
 def _line(console: Console, name: str, value: str | Text) -> None:
     console.print(Group(*_named(console, name, value)), soft_wrap=True)
 
@@ -98,7 +91,9 @@ def show_chain(chain: Chain) -> None:
     console = results_console()
     state = "the champion" if chain.champion else "not the champion"
     console.print(Text.assemble((f"{chain.pipeline} v{chain.version}", "bold"), f": {state}"))
-    table = _grid(16, 11, None)
+    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    for width in (16, 11, None):
+        table.add_column(width=width, no_wrap=width is not None, overflow="fold")
     shown = ""
     for step in chain.steps:
         when = minute(step.at) if step.at else ""

@@ -115,14 +115,9 @@ def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[B
         if tagged:
             here = tagged
             continue
-        inner = [m for owner in here for m in models_in(_annotation(owner, part))]
-        here = inner or here
+        fields = [owner.model_fields.get(str(part)) for owner in here]
+        here = [m for field in fields if field for m in models_in(field.annotation)] or here
     return here[0] if here else None
-
-
-def _annotation(owner: type[BaseModel], part: int | str) -> Any:
-    field = owner.model_fields.get(str(part))
-    return field.annotation if field else None
 
 
 def tag_of(model: type[BaseModel]) -> str:

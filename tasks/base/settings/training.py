@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -40,13 +39,23 @@ class TuningConfig(Section):
     )
 
 
+def _ordinary(value: float) -> float:
+    """Refuse a whole number beyond every float: no estimator could be given it."""
+    if abs(value) > 1e300:
+        raise ValueError("a number lies between -1e300 and 1e300")
+    return value
+
+
+Number = Annotated[int | float, AfterValidator(_ordinary)]
+
+
 class SpaceConfig(Section):
     """Search range of one hyperparameter: between two ends, or among choices."""
 
-    low: int | float | None = Field(None, description="least value, together with high")
-    high: int | float | None = Field(None, description="greatest value, itself included")
+    low: Number | None = Field(None, description="least value, together with high")
+    high: Number | None = Field(None, description="greatest value, itself included")
     log: bool = Field(False, description="drawn evenly in its logarithm")
-    choices: tuple[str | int | float, ...] = Field((), description="instead of low and high")
+    choices: tuple[str | Number, ...] = Field((), description="instead of low and high")
 
     @model_validator(mode="after")
     def _either(self) -> SpaceConfig:
@@ -56,7 +65,7 @@ class SpaceConfig(Section):
             return self
         if self.low is None or self.high is None:
             raise ValueError("give `low` and `high`, or `choices`")
-        if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
+        if self.low >= self.high:
             raise ValueError(f"`low` has to lie below `high`; got {self.low:g} and {self.high:g}")
         if self.log and self.low <= 0:
             raise ValueError(f"`log: true` needs a `low` above 0; got {self.low:g}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -208,13 +209,16 @@ def log_trials(store: Store, run_id: str, result: CandidateResult) -> None:
     store.log_text(run_id, "trials.json", json.dumps({"columns": columns, "data": rows}))
     table = json.dumps([{"path": "trials.json", "type": "table"}])
     tuned = str(bool(result.tuned)).lower()
-    store.log(run_id, tags={"mlflow.loggedArtifacts": table, "keepfit.tuned": tuned})
-    for trial in result.trials:
-        metrics = {"trial.folds": float(len(trial.scores)), "trial.seconds": trial.seconds}
-        # A pruned trial's score is over fewer folds and compares with none of these.
-        if trial.state == "complete" and trial.score is not None:
-            metrics["trial.score"] = trial.score
-        store.log(run_id, metrics=metrics, step=trial.number)
+    # A pruned trial's score is over fewer folds and compares with none of these.
+    scores = [
+        t.score if t.state == "complete" and t.score is not None else nan for t in result.trials
+    ]
+    curves = {
+        "trial.score": scores,
+        "trial.folds": [float(len(trial.scores)) for trial in result.trials],
+        "trial.seconds": [trial.seconds for trial in result.trials],
+    }
+    store.log(run_id, curves=curves, tags={"mlflow.loggedArtifacts": table, "keepfit.tuned": tuned})
 
 
 def log_candidate_figures(

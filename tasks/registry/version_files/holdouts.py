@@ -25,6 +25,7 @@ from tasks.data.column_kinds import target_values
 from tasks.data.ranking_groups import queries_of
 from tasks.data.snapshots import read_frame
 from tasks.evaluation.leaderboard import holdout_queries, holdout_target, read_predictions
+from tasks.metrics.paired_bootstrap import Predictions
 from tasks.models.persistence.artifacts import kept
 from tasks.models.postprocessing.adjustment import as_served
 from tasks.registry.mlflow.store import Store
@@ -152,13 +153,8 @@ def _frame(basis: Basis, judged: CandidateResult) -> pd.DataFrame:
     rows = (
         spread(basis.split.n_holdout, MOST_ROWS) if queries is None else queries.sample(MOST_ROWS)
     )
-    columns: dict[str, Any] = _identity(basis, np.load(basis.split.holdout_path)[rows])
-    columns["label"] = _plain(holdout_target(basis)[rows])
-    columns["prediction"] = _plain(np.asarray(predictions.predicted)[rows])
-    if predictions.probability is not None:
-        for place, label in enumerate(basis.roles.classes):
-            columns[f"probability_{label}"] = predictions.probability[rows, place]
-    return pd.DataFrame(columns)
+    positions, labels = np.load(basis.split.holdout_path)[rows], holdout_target(basis)[rows]
+    return _predicted(basis, positions, labels, predictions.only(rows))
 
 
 def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, int] | None:
@@ -179,13 +175,21 @@ def _out_of_fold(basis: Basis, judged: CandidateResult) -> tuple[pd.DataFrame, i
         spread(len(held), MOST_OUT_OF_FOLD) if queries is None else queries.sample(MOST_OUT_OF_FOLD)
     )
     kept, span = held.only(taken), int(held.rows[-1] - held.rows[0]) + 1
-    columns: dict[str, Any] = _identity(basis, train[kept.rows])
-    columns["label"] = _plain(kept.y)
-    columns["prediction"] = _plain(kept.predicted)
-    if kept.probability is not None:
+    predictions = Predictions(kept.predicted, kept.probability)
+    return _predicted(basis, train[kept.rows], kept.y, predictions), span
+
+
+def _predicted(
+    basis: Basis, positions: NDArray[np.int64], labels: NDArray[Any], predictions: Predictions
+) -> pd.DataFrame:
+    """Return rows of the snapshot with their labels and what was predicted of them."""
+    columns = _identity(basis, positions)
+    columns["label"] = _plain(labels)
+    columns["prediction"] = _plain(np.asarray(predictions.predicted))
+    if predictions.probability is not None:
         for place, label in enumerate(basis.roles.classes):
-            columns[f"probability_{label}"] = kept.probability[:, place]
-    return pd.DataFrame(columns), span
+            columns[f"probability_{label}"] = predictions.probability[:, place]
+    return pd.DataFrame(columns)
 
 
 def _identity(basis: Basis, positions: NDArray[np.int64]) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def test_a_stated_class_weight_is_not_searched() -> None:
         ("  spaces: {svm: {C: {low: 9, high: 5}}}\n", 5, "`low` has to lie below `high`"),
         ("  spaces: {svm: {C: {low: -1, high: 5, log: true}}}\n", 5, "above 0; got -1"),
         ("  spaces: {svm: {C: {low: .nan, high: 5}}}\n", 5, "finite"),
+        (f"  spaces: {{svm: {{C: {{low: 1, high: {10**400}}}}}}}\n", 5, "and 1e300"),
+        (f"  spaces: {{mlp: {{alpha: {{choices: [{10**400}]}}}}}}\n", 5, "and 1e300"),
         ("  spaces: {svm: {C: {choices: [a]}}}\n", 5, "is a number; got 'a'"),
         ("  spaces: {svm: {class_weight: {choices: [balance]}}}\n", 5, "did you mean 'balanced'"),
         ("  spaces: {svm: {class_weight: {low: 1, high: 2}}}\n", 5, "needs `choices`"),
