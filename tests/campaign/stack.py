@@ -1,9 +1,10 @@
 """`keepfit up` killed as it starts and as it works: all of it, its main process alone, or a part.
 
-A state lives through several kills, every other one from before its servers ever ran: what was
+A state lives through several kills, every fourth one from before its servers ever ran: what was
 killed is started again and killed there, so that the starts that mend are struck as well. Before
 each kill rows arrive; a stack that is up scores them and trains or monitors. In the end all rows
-must be scored, each once, and nothing that ended may count as running.
+must be scored, each once, and nothing that ended may count as running. Two of three kills of a
+working stack wait for a run to begin, and the row counts those that struck one under way.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import sqlite3
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
-from tests.campaign import invariants, trials
+from tests.campaign import forking, invariants, trials
 from tests.campaign.scenes import Prepared, prepared, say, scored_once
 from tests.campaign.table import Options, Row
 from tests.campaign.trials import CHILD, GROUP, MAIN
@@ -28,8 +33,38 @@ from tests.e2e.stacks import PATIENCE, Stack, alive, gone, until
 
 _KILLS = 6
 """Kills in one life of a state."""
+_NEW = 4
+"""Of so many lives one begins before its servers ever ran, which takes them long."""
 _STARTING = 0.4
 """Share of the kills of a stack that was just started that strike before it is up."""
+_SOON = 10.0
+"""Seconds within which what a killed stack had started must have ended."""
+_UNDER_WAY = (
+    "SELECT r.id, f.name FROM flow_run r JOIN flow f ON r.flow_id = f.id "
+    "WHERE r.state_type = 'RUNNING'"
+)
+_LASTED = (
+    "SELECT 86400 * (julianday(r.end_time) - julianday(r.start_time)) FROM flow_run r "
+    "JOIN flow f ON r.flow_id = f.id WHERE r.state_type = 'COMPLETED' AND f.name = ? "
+    "ORDER BY r.end_time DESC LIMIT 1"
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the processes of a stack begin.
+
+    Parameters
+    ----------
+    begin
+        In its context they do so.
+    """
+
+    name: str
+    begin: Callable[[], AbstractContextManager[None]]
+
+
+WAYS = (Way("started", nullcontext), Way("forked", forking.forked))
 
 
 def run(options: Options) -> list[Row]:
@@ -37,26 +72,42 @@ def run(options: Options) -> list[Row]:
     if options.share:
         return []
     state = prepared(options, forked=False)
+    rows = []
+    for way in options.of(WAYS):
+        with way.begin():
+            rows.append(_killed(state, way, options))
+    return rows
+
+
+def _killed(state: Prepared, way: Way, options: Options) -> Row:
+    """Kill stacks that begin in one way."""
     chance = random.Random(f"stack {options.seed}")
     failures: list[str] = []
     with _life(state) as first:
         failures += [f"unharmed: {fault}" for fault in first.ends()]
-    ran = options.folder / "prefect"
+    say(f"stack: unharmed, up in {first.up:.0f} s, {failures}")
+    ran = options.folder / way.name
     shutil.copytree(state.work / ".keepfit" / "prefect", ran)
     ups, kills, began = [first.up], 0, time.monotonic()
+    struck = Counter[str]()
     for number in options.trying(-(-options.trials // _KILLS)):
-        with _life(state, ran if number % 2 else None, ups[-1]) as life:
+        with _life(state, ran if number % _NEW else None, ups[-1]) as life:
             for _ in range(_KILLS):
                 what, faults = life.killed(chance)
                 failures += [f"{kills} ({what}): {fault}" for fault in faults]
                 kills += 1
-                say(f"stack: {kills} {what} {faults}")
+                struck.update([*life.struck, *(["any"] if life.struck else [])])
+                say(f"stack: {kills} {what}, under way: {life.struck} {faults}")
             faults = list(life.ends())
         failures += [f"life {number}: {fault}" for fault in faults]
         ups.append(life.up)
         say(f"stack: life {number}, up in {life.up:.0f} s, {faults}")
-    figure = f"up again {statistics.median(ups[1:] or ups):.0f} s, at first {first.up:.0f} s"
-    return [Row("stack", "up", kills, failures, figure, time.monotonic() - began)]
+    hit = ", ".join(f"{flow} {n}" for flow, n in sorted(struck.items()) if flow != "any")
+    figure = (
+        f"{struck['any']} struck runs under way ({hit}), up again "
+        f"{statistics.median(ups[1:] or ups):.0f} s, at first {first.up:.0f} s"
+    )
+    return Row("stack", f"up, {way.name}", kills, failures, figure, time.monotonic() - began)
 
 
 @contextmanager
@@ -87,23 +138,32 @@ class _Life:
     ----------
     up
         Seconds that its last start took which nothing killed.
+    struck
+        Flows whose runs were under way at the last kill.
     """
 
     def __init__(self, state: Prepared, up: float) -> None:
         self._state, self.up = state, up
+        self.struck: list[str] = []
         self._start()
 
     def killed(self, chance: random.Random) -> tuple[str, list[str]]:
         """Let rows arrive and kill; return what was killed and when, and what does not hold."""
         what, faults, doing = chance.choice((GROUP, MAIN, CHILD)), [], "starting"
+        # On a busy machine runs take as much longer as starts do.
+        lasts = self.up
         self._state.arrive()
         if self._is_up or chance.random() > _STARTING:
             faults += self._comes_up()
-            doing = chance.choice(("training", "monitoring"))
-            faults += self._requests("scoring", doing)
-        # On a busy machine runs take as much longer as starts do.
-        moment = chance.uniform(0.0, self.up)
+            flow = chance.choice(("training", "monitoring"))
+            faults += self._requests("scoring", flow)
+            doing = chance.choice(("requested", "scoring", flow))
+            if doing != "requested":
+                self._begins(doing)
+                lasts = next(iter(self._asked(_LASTED, doing)), (lasts,))[0]
+        moment = chance.uniform(0.0, lasts)
         time.sleep(moment)
+        self.struck = sorted(self._under_way())
         faults += self._kill(what, chance)
         return f"{what}, {doing}, at {moment:.1f} s", faults
 
@@ -162,22 +222,51 @@ class _Life:
         except AssertionError as error:
             yield f"it accepts no run: {error}"
 
+    def _begins(self, flow: str) -> None:
+        # One that was over between two looks is none that can be struck.
+        with suppress(AssertionError):
+            until(
+                lambda: flow in self._under_way() or not alive(self._stack), 2 * self.up, every=0.3
+            )
+
+    def _under_way(self) -> list[str]:
+        """Return the flows of the runs whose processes, which work on them, are alive."""
+        marks = {
+            file.stem: file for file in (self._state.work / ".keepfit" / "runs").glob("*.json")
+        }
+        tree = {p.pid for p in self._stack.tree()} if alive(self._stack) else set()
+        found = []
+        for run, flow in self._asked(_UNDER_WAY):
+            with suppress(KeyError, OSError, IndexError, ValueError):
+                if int(marks[run].read_text("utf-8").splitlines()[0].split("-")[2]) in tree:
+                    found.append(flow)
+        return found
+
+    def _asked(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        """Ask Prefect's database; nothing where it is not there, or locked."""
+        file = self._state.work / ".keepfit" / "prefect" / "prefect.db"
+        with (
+            suppress(sqlite3.OperationalError),
+            closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=5)) as database,
+        ):
+            return database.execute(query, values).fetchall()
+        return []
+
     def _kill(self, what: str, chance: random.Random) -> Iterator[str]:
         if not alive(self._stack):
             yield f"it ended by itself: {self._stack.err[-300:]}"
             self._start()
             return
         tree = [p for p in self._stack.tree() if p.is_running()]
-        if what == CHILD and tree:
-            _kill(chance.choice(tree))
+        if what == CHILD and (own := [p for p in tree if not trials.is_nursery(p)]):
+            _kill(chance.choice(own))
             yield from self._comes_up()
             return
         for process in [psutil.Process(self._stack.process.pid), *(tree if what == GROUP else [])]:
             _kill(process)
         self._stack.process.wait()
-        # A run that was starting ends where keepfit's code begins in it.
-        if not gone(tree, PATIENCE):
-            yield "processes go on without the stack"
+        if not gone(tree, _SOON):
+            yield f"processes go on without the stack: {trials.titles(tree)}"
         yield from (f"left running: {stray}" for stray in trials.strays())
         yield from (*self._unkind(), *self._state.at_once())
         self._start()

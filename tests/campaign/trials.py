@@ -38,6 +38,8 @@ KEY = "5" * 64
 HANGS = 300.0
 """Seconds after which a command that has not ended counts as hung."""
 GROUP, MAIN, CHILD = "group", "main", "child"
+NURSERY = "nursery"
+"""Name of a process of the harness that forks others."""
 _HELPER: list[str] = []
 """What this process is for, where a command of keepfit started it."""
 
@@ -206,11 +208,11 @@ def learn(arguments: Sequence[str], folder: Path) -> Ended:
 def strays(seconds: float = 20.0) -> list[str]:
     """Wait for what commands left behind to end; name and kill what does not."""
     deadline = time.monotonic() + seconds
-    while left := alive(psutil.Process().children(recursive=True)):
+    while left := _below():
         if time.monotonic() > deadline:
             break
         time.sleep(0.02)
-    named = [f"{process.pid} {_title(process)}" for process in left]
+    named = titles(left)
     for process in left:
         _kill(process.pid)
     _reap()
@@ -227,6 +229,23 @@ def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
+def _below() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [process for process in alive(children) if not is_nursery(process)]
+
+
+def is_nursery(process: psutil.Process) -> bool:
+    """Return whether a process is none of keepfit's."""
+    with contextlib.suppress(psutil.Error):
+        return bool(process.name() == NURSERY)
+    return False
+
+
+def titles(processes: Sequence[psutil.Process]) -> list[str]:
+    """Return number and command line of those that run."""
+    return [f"{process.pid} {_title(process)}" for process in alive(processes)]
+
+
 def _reap() -> None:
     """Take note of the ends of adopted processes."""
     with contextlib.suppress(ChildProcessError):
@@ -236,7 +255,7 @@ def _reap() -> None:
 
 def _title(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline())[-80:]
+        return f"{process.name()}: {' '.join(process.cmdline())[-80:]}"
     return "?"
 
 
@@ -253,7 +272,7 @@ class _Forking(_Stock):  # type: ignore[type-arg]
     """Starts an interpreter with a module of keepfit by forking; all else as it always is."""
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
-        work = _work_of(args)
+        work = work_of(args)
         if work is None:
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
@@ -268,9 +287,9 @@ class _Forking(_Stock):  # type: ignore[type-arg]
                         os.dup2(end, stream)
                 if given["start_new_session"]:
                     os.setsid()
-                _close_all_but({0, 1, 2, *given["pass_fds"]}, pipes)
+                close_all_but({0, 1, 2, *given["pass_fds"]}, pipes)
                 _HELPER.append("worker" if "fork_server" in args[3] else args[5].split(".")[-1])
-                _start_anew(given["env"])
+                start_anew(given["env"])
                 work()
                 os._exit(0)
             except BaseException:  # noqa: BLE001 - as above
@@ -281,7 +300,7 @@ class _Forking(_Stock):  # type: ignore[type-arg]
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
 
-def _close_all_but(kept: set[int], pipes: Sequence[int]) -> None:
+def close_all_but(kept: set[int], pipes: Sequence[int]) -> None:
     """Close what a started interpreter would not have.
 
     A library's pipe to itself stays, such as Arrow's, which ends a process that finds it closed.
@@ -298,7 +317,7 @@ def _close_all_but(kept: set[int], pipes: Sequence[int]) -> None:
                 os.close(number)
 
 
-def _start_anew(env: dict[str, str] | None) -> None:
+def start_anew(env: dict[str, str] | None) -> None:
     """Let a forked process look as one that was just started."""
     if env is not None:
         os.environ.clear()
@@ -309,7 +328,7 @@ def _start_anew(env: dict[str, str] | None) -> None:
     tempfile.tempdir = None
 
 
-def _work_of(args: Any) -> Callable[[], Any] | None:
+def work_of(args: Any) -> Callable[[], Any] | None:
     """Return what a command of keepfit's own does once its interpreter runs."""
     if isinstance(args, (str, bytes)) or list(args)[:3] != [sys.executable, "-P", "-c"]:
         return None
