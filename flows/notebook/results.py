@@ -18,7 +18,7 @@ from tasks.reporting.figures import diagrams
 from tasks.reporting.figures import style as drawing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from matplotlib.figure import Figure
 
@@ -97,7 +97,7 @@ class Training(Result):
     @property
     def leaderboard(self) -> pd.DataFrame:
         """One row per candidate, best first: the metric, its 95 % interval, and times."""
-        return _frame(self.to_dict()["leaderboard"])
+        return pd.DataFrame(self.to_dict()["leaderboard"])
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -106,7 +106,7 @@ class Training(Result):
             {"metric": name, "value": m.value, "low": m.low, "high": m.high}
             for name, m in self.outcome.metrics.items()
         ]
-        return _frame(rows)
+        return pd.DataFrame(rows)
 
     def plot(self) -> Figure:
         """Draw each candidate's score on the holdout with its 95 % interval."""
@@ -167,12 +167,12 @@ class Monitoring(Result):
     @property
     def drift(self) -> pd.DataFrame:
         """One row per column of the newest window: statistic, threshold, corrected p, effect."""
-        return _frame(self.to_dict()["columns"])
+        return pd.DataFrame(self.to_dict()["columns"])
 
     @property
     def windows(self) -> pd.DataFrame:
         """One row per window, oldest first."""
-        return _frame(self.to_dict()["windows"])
+        return pd.DataFrame(self.to_dict()["windows"])
 
     def plot(self) -> Figure:
         """Draw each column's drift statistic over its threshold in the newest window."""
@@ -201,7 +201,7 @@ class Monitoring(Result):
             for one in self.outcome.windows
         ]
         drift = self.drift
-        return {"Windows": _frame(seen), "Drift": drift[[c for c in _DRIFT if c in drift]]}
+        return {"Windows": pd.DataFrame(seen), "Drift": drift[[c for c in _DRIFT if c in drift]]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -223,7 +223,7 @@ class Backtest(Result):
             result.model_dump(mode="json", exclude=hidden)
             for result in sorted(self.outcome.policies, key=lambda r: r.loss)
         ]
-        return _frame(rows)
+        return pd.DataFrame(rows)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -253,12 +253,12 @@ class Status(Result):
     @property
     def latest(self) -> pd.DataFrame:
         """Its last decisions, newest first."""
-        return _frame(self.to_dict()["latest"])
+        return pd.DataFrame(self.to_dict()["latest"])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         lines = [{"": name, "now": str(value)} for name, value in health_lines(self.outcome)]
         table = self.latest
-        return {"State": _frame(lines), "Latest": table[[c for c in _SHOWN if c in table]]}
+        return {"State": pd.DataFrame(lines), "Latest": table[[c for c in _SHOWN if c in table]]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -276,7 +276,7 @@ class Why(Result):
     @property
     def steps(self) -> pd.DataFrame:
         """One row per step, in the order of time."""
-        return _frame(self.to_dict()["steps"])
+        return pd.DataFrame(self.to_dict()["steps"])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         table = self.steps
@@ -297,7 +297,7 @@ class WhyRow(Result):
     @property
     def pushes(self) -> pd.DataFrame:
         """One row per column, the greatest contribution first."""
-        return _frame(self.to_dict()["pushes"])
+        return pd.DataFrame(self.to_dict()["pushes"])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         return {"Pushes": self.pushes}
@@ -324,7 +324,7 @@ class DataContract(Result):
     def columns(self) -> pd.DataFrame:
         """One row per column, with its rules."""
         known = self.outcome.columns
-        return _frame([{"column": name, **_stated(rule)} for name, rule in known.items()])
+        return pd.DataFrame([{"column": name, **_stated(rule)} for name, rule in known.items()])
 
     def _tables(self) -> Mapping[str, pd.DataFrame]:
         return {"Columns": self.columns}
@@ -332,10 +332,6 @@ class DataContract(Result):
 
 def _stated(rule: Any) -> dict[str, Any]:
     return dict(rule.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
-
-
-def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows))
 
 
 def _displayed(figure: Figure) -> Figure:

@@ -485,18 +485,7 @@ class ModelVersion(Record):
         return self.read_tag(SCHEMA_TAG, Schema.model_validate_json).running(None)
 
     def read_tag(self, name: str, parse: Callable[[str], _T]) -> _T:
-        """Return what a tag states.
-
-        Parameters
-        ----------
-        parse
-            Raises ValueError for text that it cannot read.
-
-        Raises
-        ------
-        ModelRefusedError
-            When the tag is absent or cannot be read.
-        """
+        """Return what a tag states; ModelRefusedError when it is absent or cannot be read."""
         text = self.tags.get(name)
         try:
             if text is not None:
@@ -512,13 +501,7 @@ class ModelVersion(Record):
         )
 
     def read_mapping(self, name: str) -> dict[str, JsonValue]:
-        """Return the JSON object in a tag; empty without the tag.
-
-        Raises
-        ------
-        ModelRefusedError
-            When it holds something else.
-        """
+        """Return the JSON object in a tag; empty without the tag."""
         return self.read_tag(name, _MAPPING.validate_json) if name in self.tags else {}
 
 

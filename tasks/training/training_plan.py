@@ -50,7 +50,7 @@ def prepare(
     notes = tuple(sentence for sentence in (repeated, young) if sentence)
     if notes:
         schema = schema.model_copy(update={"assumptions": (*schema.assumptions, *notes)})
-    parts = pipeline.config.split
+    parts, refits = pipeline.config.split, pipeline.config.training.refit
     share = parts.holdout
     if champion_until is not None:
         fewest = pipeline.config.monitoring.fewest_judged
@@ -72,7 +72,7 @@ def prepare(
         metric=metric,
         key=training_key(pipeline, snapshot, contract_digest(pipeline), mode),
         folder=str(folder),
-        refit=_refit(pipeline),
+        refit=pipeline.config.time_column is not None if refits is None else refits,
         mode=mode,
     )
 
@@ -133,8 +133,3 @@ def _metric(pipeline: Pipeline, task: str) -> str:
             f"One of: {', '.join(fits)}. Or state the `task`.",
         )
     return metric
-
-
-def _refit(pipeline: Pipeline) -> bool:
-    stated = pipeline.config.training.refit
-    return pipeline.config.time_column is not None if stated is None else stated

@@ -93,9 +93,8 @@ def open_run(pipeline: OpenPipeline, basis: Basis, prefect_run: str | None) -> s
     }
     marks = {key: tags[key] for key in ("keepfit.pipeline", "keepfit.role", "keepfit.key")}
     begun = pipeline.store.own_run(marks)
-    run_id = (
-        begun.run_id if begun else pipeline.store.start_run(experiment, _title(basis), tags=tags)
-    )
+    title = f"{'refit' if prepared.mode.kind == 'refit' else 'training'} {snapshot.digest[:8]}"
+    run_id = begun.run_id if begun else pipeline.store.start_run(experiment, title, tags=tags)
     pipeline.store.log(run_id, params=params)
     for context, rows in (("training", split.n_train), ("holdout", split.n_holdout)):
         pipeline.store.log_dataset(
@@ -114,11 +113,6 @@ def open_run(pipeline: OpenPipeline, basis: Basis, prefect_run: str | None) -> s
     pipeline.store.log_text(run_id, "contract.json", contract.model_dump_json(indent=1))
     pipeline.store.log_text(run_id, "schema.json", roles.running(None).model_dump_json(indent=1))
     return run_id
-
-
-def _title(basis: Basis) -> str:
-    kind = "refit" if basis.prepared.mode.kind == "refit" else "training"
-    return f"{kind} {basis.snapshot.digest[:8]}"
 
 
 def _title_of(mode: TrainingMode) -> str:
