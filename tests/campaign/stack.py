@@ -172,9 +172,9 @@ class _Life:
         yield from self._comes_up()
         yield from self._requests("scoring")
         try:
-            until(lambda: not (self._running() or scored_once(self._state.work)))
+            until(lambda: not (self._open() or scored_once(self._state.work)))
         except AssertionError:
-            left = [*self._running(), *scored_once(self._state.work)]
+            left = [*self._open(), *scored_once(self._state.work)]
             yield f"after {PATIENCE:.0f} s there are {left}"
         tree = self._stack.tree()
         if ended := self._stack.end(signal.SIGINT):
@@ -271,9 +271,12 @@ class _Life:
         yield from (*self._unkind(), *self._state.at_once())
         self._start()
 
-    def _running(self) -> list[str]:
+    def _open(self) -> list[str]:
+        """Return what is not over: a run that is done is so once its process has ended."""
         place = invariants.Place(self._state.work / ".keepfit", trials.KEY)
-        return [f for f in invariants.unfinished(place) if f.startswith(("Prefect", "the run"))]
+        runs = [f for f in invariants.unfinished(place) if f.startswith(("Prefect", "the run"))]
+        tree = self._stack.tree() if alive(self._stack) else []
+        return [*runs, *(title for title in trials.titles(tree) if "prefect.engine" in title)]
 
     def _unkind(self) -> Iterator[str]:
         for word in ("Traceback", "looks like a bug"):
