@@ -217,7 +217,7 @@ def _finding(
     return HarmFinding(
         measure=measure,
         value=value,
-        limit=limit,
+        limit=min(limit, 1.0),
         p_value=p_value,
         found=value > limit and p_value <= level,
         columns=tuple(columns)[:_MOST_NAMED],
