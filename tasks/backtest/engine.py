@@ -27,7 +27,6 @@ from tasks.backtest.results import Event
 from tasks.base.config import PipelineConfig
 from tasks.base.monitoring_records import (
     CALLING,
-    AgedGain,
     CauseKind,
     Gain,
     GainAnswer,
@@ -71,7 +70,7 @@ class State:
     last: LastTraining | None = None  # what it was and came to
     seen: datetime | None = None  # time of the newest row that it saw
     refits: tuple[RefitGain, ...] = ()  # what judged refits showed, the newest last
-    aged: tuple[AgedGain, ...] = ()  # what was measured of how champions age
+    aged: tuple[Gain, ...] = ()  # the newest measurement, which holds how champions age
     # Promotions behind the gate and ends of probations, the newest first.
     moves: tuple[Move, ...] = ()
     # Fits that it rests on, with their seconds.
@@ -152,7 +151,7 @@ class Replay:
             for one in span
             if one not in known and (moved[one] or (one == window and answer in CALLING))
         )
-        aged = gains[-1].aged if gains else state.aged
+        aged = gains[-1:] or state.aged
         alarmed = (*state.alarmed, *fresh)
         return replace(state, flags=flags, gains=gains, aged=aged, alarmed=alarmed)
 

@@ -351,6 +351,12 @@ class Gain(Record):
     newest: datetime | None = None  # time of the newest row that was judged
     aged: tuple[AgedGain, ...] = ()  # the newest measurements, of earlier champions too
     expected: float | None = None  # what a refit is to bring by them: see `tasks.policy.ageing`
+    # The same in the other of the two metrics that were compared, the pipeline's and log loss.
+    beside: Gain | None = None
+
+    def within(self, metric: str) -> Gain | None:
+        """Return the measurement in `metric`, this one or the one beside it; None without one."""
+        return next((g for g in (self, self.beside) if g is not None and g.metric == metric), None)
 
 
 GainAnswer = Literal["", "pays", "steady", "ages", "none", "unclear"]

@@ -26,8 +26,9 @@ from tasks.metrics.random_effects import random_effects, standard_error
 MOST = 24
 """Measurements that count, the newest: a table may age faster or slower than it did."""
 SHARE = 0.5
-"""Of what matters: so much the rates of one window's length vary a priori (a scale), and so much a
-refit has to be expected to bring."""
+"""Of what matters: so much the rates of one window's length vary a priori (a scale)."""
+EXPECTED = 0.25
+"""Of what matters: so much a refit has to be expected to bring; it is one fit, behind a gate."""
 
 
 def with_ageing(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import log
 
-from tasks.base.monitoring_records import Gain, GainAnswer
+from tasks.base.monitoring_records import CALLING, Gain, GainAnswer
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.metrics.random_effects import standard_error
-from tasks.policy.ageing import SHARE
+from tasks.policy.ageing import EXPECTED, SHARE
 
 
 def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
@@ -58,9 +58,30 @@ def weigh(config: PolicyConfig, gain: Gain | None) -> GainAnswer:
         return "pays"
     if crossed and mean > 0 and mean >= least:
         return "steady"
-    if ages > max(least, SHARE * matters):
+    if ages > max(stated or 0.0, EXPECTED * matters):
         return "ages"
     return "none" if gain.high < max(stated or 0.0, matters) else "unclear"
+
+
+def foremost(config: PolicyConfig, gain: Gain, probabilities: Gain | None = None) -> Gain:
+    """Return what calls for a training with the other beside it: the metric's gain, else log loss.
+
+    Log loss does not count where the metric shows the refreshed model to be worse.
+
+    Examples
+    --------
+    >>> auc = Gain(version="1", metric="roc_auc", gain=0.0, low=-0.01, high=0.01, matters=0.01)
+    >>> loss = Gain(version="1", metric="log_loss", gain=0.1, low=0.08, high=0.12, matters=0.02)
+    >>> found = foremost(PolicyConfig(), auc, loss)
+    >>> found.metric, found.beside == auc
+    ('log_loss', True)
+    """
+    if probabilities is None:
+        return gain
+    worse = gain.high is None or gain.high < 0
+    if worse or weigh(config, gain) in CALLING or weigh(config, probabilities) not in CALLING:
+        return gain.model_copy(update={"beside": probabilities})
+    return probabilities.model_copy(update={"beside": gain})
 
 
 def expected_gain(gain: Gain) -> float:

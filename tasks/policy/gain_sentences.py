@@ -37,6 +37,9 @@ def gain_sentence(gain: Gain, answer: GainAnswer) -> str:
     if gain.gain is None:
         return f"gain not measured: {gain_skipped(gain)}"
     name, rows = metric_words(gain.metric), f"on {_rows(gain)}"
+    if gain.beside is not None and gain.beside.metric != "log_loss":
+        # Only the probabilities call for a training.
+        rows += f", gain in {metric_words(gain.beside.metric)} {gain_value(gain.beside)}"
     if answer == "pays":
         return f"retraining would {_bring(gain, gain_value(gain))} {rows}"
     if answer == "steady":

@@ -11,12 +11,11 @@ from tasks.backtest.history import History
 from tasks.backtest.observation import Champion
 from tasks.backtest.policies import Policy
 from tasks.base.config import PipelineConfig
-from tasks.base.monitoring_records import AgedGain, Gain
+from tasks.base.monitoring_records import Gain
 from tasks.base.training_records import RefitGain, Verdict
 from tasks.metrics.bootstrap import time_blocks
 from tasks.metrics.paired_bootstrap import constant_predictions, paired_evidence
-from tasks.monitoring.performance.gain_estimate import interval_confidence, measured
-from tasks.policy.ageing import with_ageing
+from tasks.monitoring.performance.gain_estimate import retraining_gain
 from tasks.registry.gate.gate import decide
 from tasks.registry.gate.refit_history import judged_before, refit_gain
 from tasks.training.refit_candidacy import rows_needed
@@ -65,14 +64,14 @@ def measured_gain(
     window: int,
     span: timedelta | None,
     earlier: Sequence[Gain],
-    aged: Sequence[AgedGain] = (),
+    aged: Sequence[Gain] = (),
 ) -> Gain | None:
     """Return the gain of retraining at the end of `window`; None where nothing is new.
 
     The refreshed model is the one that the gate of a refit would judge. Windows that a former
     champion scored are judged too where they are newer than what the champion learned from.
 
-    `aged`: what measurements of earlier champions showed too.
+    `aged`: measurements of earlier champions, the newest first.
     """
     now = history.windows[window].end
     first, last = history.trained(now, span)
@@ -90,7 +89,9 @@ def measured_gain(
     last = min(last, history.place(until))
     if last - held < config.monitoring.fewest_judged:
         return None
-    found = measured(
+    rows = [history.place(w.end) - history.place(w.start) for w in mature[-4:]]
+    return retraining_gain(
+        config.policy,
         history.metric,
         history.y[held:last],
         fits.of(first, held).predictions(held, last),
@@ -98,17 +99,20 @@ def measured_gain(
         history.roles,
         times=history.stamps(held, last),
         windows=mature,
-        earlier=[d for gain in earlier for d in gain.differences],
+        earlier=earlier,
+        aged=(*earlier[::-1], *aged),
+        learned=history.moment(champion.model.last - 1),
+        length=history.length,
+        stated={
+            "rows_expected": round(sum(rows) / len(rows)),
+            "boundary": history.moment(held),
+        },
+        false_alarms=config.monitoring.false_alarms,
         version=champion.version,
-        confidence=interval_confidence(config.monitoring.false_alarms),
         min_rows=config.monitoring.fewest_judged,
         seed=config.training.seed,
         queries=history.queries(held, last),
     )
-    rows = [history.place(w.end) - history.place(w.start) for w in mature[-4:]]
-    expected = {"rows_expected": round(sum(rows) / len(rows)), "boundary": history.moment(held)}
-    learned = history.moment(champion.model.last - 1)
-    return with_ageing(found.model_copy(update=expected), learned, aged, history.length)
 
 
 def challenge(

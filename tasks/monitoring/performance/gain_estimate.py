@@ -6,9 +6,11 @@ pipeline, with its one fit, is `tasks.monitoring.performance.measured_gain`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from math import isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from tasks.base.arrays import Floats
 from tasks.base.monitoring_records import Gain, Window, WindowDifference
 from tasks.base.settings.evaluation import greater_is_better
+from tasks.base.settings.monitoring import PolicyConfig
 from tasks.base.training_records import Schema
 from tasks.base.utc_times import as_utc, naive_utc
 from tasks.metrics.bootstrap import interval, resampling, spread_of, time_blocks
@@ -24,6 +27,8 @@ from tasks.metrics.ranking import RankingGroups
 from tasks.metrics.scorer import sampled
 from tasks.monitoring.performance.gain_sequence import log_evidence
 from tasks.monitoring.performance.metric_scales import scale_of
+from tasks.policy.ageing import with_ageing
+from tasks.policy.gain_rule import foremost
 
 MATERIAL = 0.05  # least change that matters: a twentieth of the odds or of the error
 _REPLICATES = 1_000
@@ -41,6 +46,52 @@ def interval_confidence(false_alarms: float) -> float:
     0.9
     """
     return max(0.1, 1 - 2 * false_alarms)
+
+
+def retraining_gain(
+    policy: PolicyConfig,
+    metric: str,
+    y_true: NDArray[np.generic],
+    refreshed: Predictions,
+    champion: Predictions,
+    schema: Schema,
+    *,
+    earlier: Iterable[Gain],
+    aged: Iterable[Gain],
+    learned: datetime,
+    length: timedelta,
+    stated: dict[str, Any],
+    false_alarms: float,
+    **given: Any,
+) -> Gain:
+    """Return the gain in the metric, or that of the probabilities where only they call.
+
+    Where the metric does not read probabilities, or reads their order only, a champion can go stale
+    in them unseen: a base rate that moves leaves ROC AUC as it is. So log loss is compared too, at
+    a quarter of the level, unless the file states in the metric what a gain must be or is worth.
+
+    `earlier`: measurements of this champion, the oldest first; `aged`: of all champions, the newest
+    first; `learned`: time of the newest row that the champion was fitted on; `length`: of a window;
+    `stated`: further fields of the result; `false_alarms`: share of looks that may call for a
+    training where nothing is gained; `given`: the other arguments of `measured`.
+    """
+    own = policy.min_gain is not None or policy.cost is not None
+    both = refreshed.probability is not None and champion.probability is not None
+    probable = bool(schema.classes) and both and metric != "log_loss" and not own
+    earlier, aged = tuple(earlier), tuple(aged)
+    found = []
+    for name, level in ((metric, 1.0), ("log_loss", 0.25))[: 1 + probable]:
+        before = [g for one in earlier if (g := one.within(name)) is not None]
+        known = (g.aged for one in aged if (g := one.within(name)) is not None and g.aged)
+        one = measured(
+            name, y_true, refreshed, champion, schema,
+            earlier=[d for g in before for d in g.differences],
+            confidence=interval_confidence(false_alarms * level),
+            **given,
+        )  # fmt: skip
+        one = one.model_copy(update=stated)
+        found.append(with_ageing(one, learned, next(known, ()), length))
+    return foremost(policy, *found)
 
 
 def measured(

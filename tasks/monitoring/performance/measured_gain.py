@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,11 @@ from numpy.typing import NDArray
 from tasks.base.arrays import spread
 from tasks.base.errors import KeepfitError, TransientError
 from tasks.base.monitoring_records import (
-    AgedGain,
     Decision,
     Gain,
     GainSkipped,
     Performance,
     Window,
-    WindowDifference,
 )
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.training_records import Basis, ContractResult, ModelVersion, Split
@@ -35,10 +34,13 @@ from tasks.evaluation.leaderboard import (
 from tasks.models.fitting import objective_of
 from tasks.models.recipe import fit_recipe
 from tasks.monitoring.monitored_window import Look
-from tasks.monitoring.performance.gain_estimate import inside, interval_confidence, measured
+from tasks.monitoring.performance.gain_estimate import (
+    inside,
+    interval_confidence,
+    retraining_gain,
+)
 from tasks.monitoring.performance.realised import is_mature
 from tasks.monitoring.performance.window_performance import former_windows
-from tasks.policy.ageing import with_ageing
 from tasks.policy.triggers import start_of, watched
 from tasks.registry.gate.holdout_verdict import champion_predictions, newer_rows
 from tasks.registry.mlflow.store import Store
@@ -60,8 +62,11 @@ class _Inputs:
     store: Store
     champion: ModelVersion
     until: datetime
+    learned: datetime
     windows: tuple[Window, ...]
     rows_expected: int
+    earlier: tuple[Gain, ...]  # of this champion, the oldest first
+    aged: tuple[Gain, ...]  # of all champions, the newest first
 
 
 def measure_gain(
@@ -95,26 +100,26 @@ def measure_gain(
     if last is not None and last.skipped != "failed" and last.until and last.until >= until:
         return None
     newest = [rows[window] for window in mature[-4:]]
+    looked = (decision for decision in earlier if decision.kind == "monitored")
     inputs = _Inputs(
-        pipeline, pipeline.store, champion, until, mature, round(sum(newest) / len(newest))
+        pipeline,
+        pipeline.store,
+        champion,
+        until,
+        learned,
+        mature,
+        round(sum(newest) / len(newest)),
+        tuple(reversed(known.gains)),
+        tuple(g for decision in looked if (g := decision.read(Gain, "gain")) is not None),
     )
     began = monotonic()
     try:
-        found = _measured(inputs, [d for g in reversed(known.gains) for d in g.differences])
-        if found.boundary is not None:
-            length = as_utc(mature[-1].end) - as_utc(mature[-1].start)
-            found = with_ageing(found, learned, _aged(earlier, found.metric), length)
+        found = _measured(inputs)
     except TransientError:
         raise
     except KeepfitError as error:
         found = _skipped(inputs, "failed", error.message)
     return found.model_copy(update={"seconds": monotonic() - began})
-
-
-def _aged(earlier: Sequence[Decision], metric: str) -> tuple[AgedGain, ...]:
-    """Return the measurements in `metric` so far, of earlier champions too."""
-    found = (decision.read(Gain, "gain") for decision in earlier if decision.kind == "monitored")
-    return next((g.aged for g in found if g is not None and g.metric == metric and g.aged), ())
 
 
 def _of_former(
@@ -127,20 +132,19 @@ def _of_former(
     return {w: c.rows for w, c in known.items() if is_mature(c.labelled, c.rows, w, delay, now)}
 
 
-def _measured(inputs: _Inputs, earlier: Sequence[WindowDifference]) -> Gain:
-    pipeline, champion = inputs.pipeline, inputs.champion
+def _measured(inputs: _Inputs) -> Gain:
+    pipeline, champion, learned = inputs.pipeline, inputs.champion, inputs.learned
     recipe = recipe_of_version(inputs.store, champion)
     if recipe is None:
         return _skipped(inputs, "no recipe")
     snapshot = training_snapshot(pipeline, keep_contract=False, whole=False)
     snapshot = without_waiting(pipeline, snapshot) or snapshot
-    learned = champion.trained_until
     refit = Candidacy(champion, recipe, "", strict=False)
     prepared = prepare(pipeline, snapshot, champion_until=learned, refit=refit)
     split = prepared.split
     if prepared.mode.kind != "refit":
         return _skipped(inputs, "changed", prepared.mode.obstacle)
-    if learned is None or split.boundary is None or as_utc(split.boundary) <= learned:
+    if split.boundary is None or as_utc(split.boundary) <= learned:
         return _skipped(inputs, "nothing newer")
     # A training that follows checks the contract.
     unchecked = ContractResult(
@@ -161,14 +165,15 @@ def _measured(inputs: _Inputs, earlier: Sequence[WindowDifference]) -> Gain:
         folder / "candidates",
         objective=objective_of(pipeline.config),
     )
-    return _compared(inputs, basis, judged, fitted.predictions_path, earlier).model_copy(
-        update={
-            "boundary": split.boundary,
-            "family": recipe.family,
-            "rows_fitted": fitted.rows_fitted or bound.n_train,
-            "rows_available": split.n_train,
-        }
-    )
+    stated = {
+        "until": inputs.until,
+        "rows_expected": inputs.rows_expected,
+        "boundary": split.boundary,
+        "family": recipe.family,
+        "rows_fitted": fitted.rows_fitted or bound.n_train,
+        "rows_available": split.n_train,
+    }
+    return _compared(inputs, basis, judged, fitted.predictions_path, stated)
 
 
 def _judged_rows(inputs: _Inputs, basis: Basis) -> NDArray[np.bool_]:
@@ -193,7 +198,7 @@ def _compared(
     basis: Basis,
     mask: NDArray[np.bool_],
     predictions: str,
-    earlier: Sequence[WindowDifference],
+    stated: dict[str, Any],
 ) -> Gain:
     pipeline, champion = inputs.pipeline, inputs.champion
     theirs, problem = champion_predictions(inputs.store, champion, basis, mask)
@@ -201,7 +206,9 @@ def _compared(
     if theirs is None or times is None:
         return _skipped(inputs, "failed", problem)
     queries = holdout_queries(basis)
-    found = measured(
+    newest = inputs.windows[-1]
+    return retraining_gain(
+        pipeline.config.policy,
         champion.tags.get("keepfit.metric", basis.prepared.metric),
         holdout_target(basis)[mask],
         read_predictions(predictions).only(mask),
@@ -209,14 +216,17 @@ def _compared(
         basis.roles,
         times=times[mask],
         windows=inputs.windows,
-        earlier=earlier,
+        earlier=inputs.earlier,
+        aged=inputs.aged,
+        learned=inputs.learned,
+        length=as_utc(newest.end) - as_utc(newest.start),
+        stated=stated,
+        false_alarms=pipeline.config.monitoring.false_alarms,
         version=champion.version,
-        confidence=interval_confidence(pipeline.config.monitoring.false_alarms),
         min_rows=pipeline.config.monitoring.fewest_judged,
         seed=pipeline.config.training.seed,
         queries=None if queries is None else queries.only(mask),
     )
-    return found.model_copy(update={"until": inputs.until, "rows_expected": inputs.rows_expected})
 
 
 def bounded(split: Split, folder: Path) -> tuple[Split, Path]:

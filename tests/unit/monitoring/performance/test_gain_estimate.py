@@ -10,7 +10,12 @@ from tasks.base.monitoring_records import Gain, Window, WindowDifference
 from tasks.base.settings.monitoring import PolicyConfig
 from tasks.base.training_records import Schema
 from tasks.metrics.paired_bootstrap import Predictions
-from tasks.monitoring.performance.gain_estimate import inside, material, measured
+from tasks.monitoring.performance.gain_estimate import (
+    inside,
+    material,
+    measured,
+    retraining_gain,
+)
 from tasks.monitoring.performance.gain_sequence import log_evidence
 from tasks.policy.gain_rule import expected_gain, saving, weigh
 from tasks.policy.gain_sentences import (
@@ -97,6 +102,65 @@ def test_few_rows_and_one_class_give_no_number_and_a_reason() -> None:
     )
     assert found.skipped == "undefined"
     assert weigh(PolicyConfig(), found) == ""
+
+
+def stale(policy: PolicyConfig, shift: float, earlier: tuple[Gain, ...] = ()) -> Gain:
+    """Compare two models of one ranking; the champion's log odds are off by `shift`."""
+    rng = np.random.default_rng(0)
+    odds = rng.normal(-1.0, 1.0, 2_000)
+    true = rng.random(2_000) < 1 / (1 + np.exp(-odds))
+    both = [1 / (1 + np.exp(-(odds - off))) for off in (0.0, shift)]
+    refreshed, champion = (Predictions(p > 0.5, np.column_stack([1 - p, p])) for p in both)
+    times = np.datetime64("2026-01-05", "us") + np.arange(2_000) * np.timedelta64(600, "s")
+    return retraining_gain(
+        policy,
+        "roc_auc",
+        np.where(true, "b", "a").astype(object),
+        refreshed,
+        champion,
+        Schema(target="y", task="binary", features={}, classes=("a", "b"), positive="b"),
+        earlier=earlier,
+        aged=earlier[::-1],
+        learned=START - WEEK,
+        length=WEEK,
+        stated={"boundary": START, "family": "lightgbm"},
+        false_alarms=0.05,
+        times=times,
+        windows=weeks(2),
+    )
+
+
+def test_probabilities_that_went_stale_call_for_a_training_though_the_order_is_as_good() -> None:
+    found = stale(PolicyConfig(), 1.0)
+
+    assert (found.metric, weigh(PolicyConfig(), found)) == ("log_loss", "pays")
+    assert found.beside is not None
+    assert (found.beside.metric, found.beside.gain) == ("roc_auc", pytest.approx(0.0, abs=1e-9))
+    assert found.confidence > found.beside.confidence
+    assert (found.family, found.beside.family) == ("lightgbm", "lightgbm")
+    assert "gain in ROC AUC 0 (0 to 0)" in gain_sentence(found, "pays")
+
+
+def test_the_metric_comes_first_where_probabilities_are_as_good_or_the_file_prices_it() -> None:
+    same = stale(PolicyConfig(), 0.0)
+    priced = stale(PolicyConfig(min_gain=0.01), 1.0)
+
+    assert same.metric == "roc_auc"
+    assert same.beside is not None
+    assert (priced.metric, priced.beside) == ("roc_auc", None)
+
+
+def test_each_of_the_two_metrics_goes_on_with_its_own_earlier_measurements() -> None:
+    first = stale(PolicyConfig(), 1.0)
+    again = stale(PolicyConfig(), 1.0, earlier=(first,))
+
+    for metric in ("roc_auc", "log_loss"):
+        before, after = first.within(metric), again.within(metric)
+        assert before is not None
+        assert after is not None
+        assert len(before.differences) == 2
+        assert (after.differences, after.observed) == ((), 2)
+        assert len(after.aged) == 1 + len(before.aged) or metric == "roc_auc"
 
 
 def test_windows_are_closed_at_their_start_and_open_at_their_end() -> None:
