@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import shlex
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,9 +203,14 @@ def answer_keys(record: type[Record]) -> set[str]:
     returned = next((n.value for n in ast.walk(tree) if isinstance(n, ast.Return)), None)
     if not isinstance(returned, ast.Dict):
         return set(record.model_fields)
-    keys = {k.value for k in returned.keys if isinstance(k, ast.Constant)}
-    whole = any(k is None for k in returned.keys)
-    return {str(key) for key in keys} | (set(record.model_fields) if whole else set())
+    keys = {str(k.value) for k in returned.keys if isinstance(k, ast.Constant)}
+    if all(k is not None for k in returned.keys):
+        return keys
+    module = sys.modules[record.__module__]
+    named = (w for w in ast.walk(tree) if isinstance(w, ast.keyword) and w.arg == "include")
+    words = (w.value.id for w in named if isinstance(w.value, ast.Name))
+    included = [getattr(module, word) for word in words if hasattr(module, word)]
+    return keys.union(*(included or [record.model_fields]))
 
 
 ANSWERS: dict[str, Any] = {
