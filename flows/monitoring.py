@@ -49,9 +49,13 @@ def monitoring(
         stops: list[ContractError] = []
         for look in watch.looks:
             seen.append(_look_at(plan, look, seen, stops))
+        if seen[-1].moved and find_champion(plan).version != seen[-1].version:
+            # What retraining would bring is measured of the version that came back.
+            seen.append(_look_at(plan, watch.looks[-1], seen, stops))
         moved = judge_shadow(plan, watch)
         outcome = conclude_monitoring(plan, watch, tuple(seen))
-        outcome = outcome.model_copy(update={"moved": outcome.moved or moved})
+        moved = next((one.moved for one in reversed(seen) if one.moved), moved)
+        outcome = outcome.model_copy(update={"moved": moved})
         if outcome.cause is not None:
             outcome = raise_alarm(plan, outcome)
         tell_decided(plan, outcome.correlation)

@@ -119,13 +119,13 @@ class Replay:
         trial = trial_of(self.history, self.config, self.monitor, state.served, state.moves)
         state = state if trial is None else replace(state, moves=(trial.move, *state.moves))
         if trial is not None and trial.move.kind == "rolled_back":
-            # What was found of the version that goes is no reason to train.
+            # What was found of the version that goes is no reason to train; the window is looked
+            # at again with the one that comes back.
             event = Event(window=window, reason=trial.sentence)
             state = replace(
                 state, champion=trial.champion, flags=(), gains=(), events=(*state.events, event)
             )
-        else:
-            state = self._looked(state, window)
+        state = self._looked(state, window)
         if window < self.size - 1:
             # What is trained after the last window scores nothing.
             state = self._decided(state, window)

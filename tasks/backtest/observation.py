@@ -46,7 +46,7 @@ class Champion(Record):
     # where no gate needed it.
     judged: FittedModel | None = None
     held: int = 0
-    since: int = 0  # the first window that it scores
+    since: int = 0  # the first window that it is looked at in: that it scores, or came back after
 
     @property
     def version(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.base.monitoring_records import Decision
+from tasks.base.monitoring_records import Decision, Gain
 from tasks.base.pipeline_file import load_pipeline
 from tasks.ledger.ledger import ledger_of
 from tasks.scoring.batches import champion_of
@@ -198,6 +198,13 @@ def test_a_champion_that_turns_out_worse_is_rolled_back(watched: Watched) -> Non
     assert moved.kind == "rolled_back", moved.sentence
     assert moved.version == "1"
     assert ran.answer["moved"] == moved.sentence
+    # The same pass measures what retraining would bring to the version that came back.
+    newest = watched.decisions("monitored")[0]
+    gain = newest.read(Gain, "gain")
+    assert (newest.version, newest.window) == ("1", moved.window)
+    assert gain is not None
+    assert gain.version == "1"
+    assert gain.gain is not None
 
 
 def test_the_chain_names_every_link(watched: Watched) -> None:

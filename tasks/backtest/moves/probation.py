@@ -16,7 +16,10 @@ from tasks.monitoring.probation.verdict import judge_probation
 
 @dataclass(frozen=True)
 class Trial:
-    """The end of a probation: its record, and the version that scores from the next window on."""
+    """The end of a probation: its record, and the version that scores from the next window on.
+
+    A version that comes back is looked at from the window on at whose end it does.
+    """
 
     move: Move
     champion: Champion
@@ -58,7 +61,7 @@ def trial_of(
     if verdict.state == "running":
         return None
     if verdict.state == "rolled_back":
-        judged, champion = base, base.model_copy(update={"since": len(served)})
+        judged, champion = base, base.model_copy(update={"since": len(served) - 1})
     else:
         judged = next(served[w] for w in tried if history.windows[w] == verdict.until)
     move = Move(

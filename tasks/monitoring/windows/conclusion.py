@@ -69,11 +69,13 @@ def conclude_look(
     html_of: Callable[[Decision], str],
 ) -> MonitoringOutcome:
     """Record the findings on one window, write its page (by `html_of`) and the MLflow steps."""
-    # The policy decides only where the pass ends with this window.
+    # The policy decides only where the pass ends with this window, of the version that scores.
     kinds = ("monitored", "trained", "alarmed")
     earlier = pipeline.ledger.decisions(pipeline.config.name, kinds=kinds) if look.last else ()
     reasons = reasons_of(found, look, earlier, pipeline.config.policy)
-    decision = _policy(pipeline, look, found, earlier, now) if look.last else _NOT_YET
+    gone = found.decided is not None and found.decided.kind == "rolled_back"
+    ends = look.last and not gone
+    decision = _policy(pipeline, look, found, earlier, now) if ends else _NOT_YET
     run = record_window(
         pipeline.store,
         pipeline.config.name,

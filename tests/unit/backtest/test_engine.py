@@ -161,7 +161,32 @@ def test_refits_replaced_before_their_labels_came_go_back_to_whom_they_replaced(
     assert ended is not None
     assert ended.move.kind == "rolled_back"
     assert ended.champion.model == first.model
-    assert ended.champion.since == 6
+    assert ended.champion.since == 5
+
+
+def test_what_retraining_would_bring_is_measured_of_a_version_as_soon_as_it_comes_back(
+    tmp_path: Path,
+) -> None:
+    # The world changes in the sixth week; what was learned of the fifth is worse still.
+    frame = table(9, 200, change=5)
+    fifth = (frame["t"] / 1e6 - START.timestamp()) // WEEK.total_seconds() == 4
+    frame.loc[fifth, "y"] += 6 * frame.loc[fifth, "a"]
+    history, config = history_of(frame), config_of()
+    replay = replay_of(history, config, tmp_path)
+    state = next(s for s in played(replay, until=0) if s.policy.own)
+    first, rows = state.champion, (START + 4 * WEEK, START + 5 * WEEK)
+    bad = Champion(model=replay.fits.of(*map(history.place, rows)), since=2)
+    state = dataclasses.replace(
+        state, champion=bad, served=(first, first), moves=(promotion(bad, first, refit=True),)
+    )
+
+    after = replay._after(state, 2)
+
+    assert after.moves[-2].kind == "rolled_back"
+    (gain,) = after.gains
+    assert gain.version == first.version
+    assert gain.windows[-1] == history.windows[2]
+    assert after.flags[-1].gain == gain
 
 
 def test_the_files_calendar_of_refits_is_replayed(tmp_path: Path) -> None:
