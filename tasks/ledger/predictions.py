@@ -26,7 +26,7 @@ from tasks.ledger.storage import cell_values
 from tasks.ledger.storage.answered_cells import forms_text
 from tasks.ledger.storage.bulk_insert import interruptible, rebuilt, slices, staged
 from tasks.ledger.storage.database import Database, lock
-from tasks.ledger.storage.row_keys import BatchKeys, row_keys, times_of
+from tasks.ledger.storage.row_keys import BatchKeys, key_hashes, row_keys, times_of
 from tasks.ledger.storage.tables import (
     batches,
     insert_absent,
@@ -145,13 +145,18 @@ def in_batch(
             batches.c.version == version,
         )
     )
+    # By hash, as the texts of a large batch would not fit into memory.
     with database.reading() as connection:
-        found = set(connection.execute(held).scalars())
-    whole = BatchKeys(schema, batch)
+        keys = connection.execution_options(yield_per=_SLICE).execute(held).scalars().partitions()
+        hashes = [key_hashes(np.array(part, dtype=object)) for part in keys]
+    found = np.sort(np.concatenate([np.empty(0, np.uint64), *hashes]))
+    left, whole = np.ones(len(found), dtype=bool), BatchKeys(schema, batch)
     for rows in parts:
-        keys = pd.Series(whole.of(rows))
-        mask: NDArray[np.bool_] = (keys.isin(found) & ~keys.duplicated()).to_numpy(dtype=bool)
-        found.difference_update(keys[mask])
+        asked = key_hashes(whole.of(rows))
+        place = np.searchsorted(found, asked)
+        mask = ~pd.Series(asked).duplicated().to_numpy(dtype=bool) & (place < len(found))
+        mask[mask] = (found[place[mask]] == asked[mask]) & left[place[mask]]
+        left[place[mask]] = False
         yield mask
 
 

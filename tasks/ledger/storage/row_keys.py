@@ -40,6 +40,12 @@ def row_keys(frame: pd.DataFrame, schema: Schema, batch: str) -> NDArray[np.obje
     return BatchKeys(schema, batch).of(frame)
 
 
+def key_hashes(keys: NDArray[np.object_]) -> NDArray[np.uint64]:
+    """Return a hash of each key, shape (n_rows,)."""
+    hashes: NDArray[np.uint64] = pd.util.hash_array(keys, categorize=False)
+    return hashes
+
+
 class BatchKeys:
     """The keys of a batch, part by part: the same as `row_keys` gives of the whole."""
 
@@ -67,7 +73,7 @@ class BatchKeys:
         for place in np.flatnonzero(nameless):
             keys[place] = f"{keys[place]}#{self._batch[:32]}.{self._nameless}"
             self._nameless += 1
-        _, numbers = self._numbered(pd.util.hash_array(keys, categorize=False))
+        _, numbers = self._numbered(key_hashes(keys))
         self.may_repeat |= bool(numbers.any())
         return keys
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,23 @@ def test_parts_of_a_batch_are_what_the_whole_is(ledger: Ledger, ids: tuple[str, 
     )
     masks = ledger.in_batch("parts", (rows for _, rows in parts), roles, "b1", "1")
     assert np.concatenate(list(masks)).sum() == found.new
+
+
+def test_which_rows_a_batch_brought_is_found_in_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written_predictions, "_SLICE", 1000)
+    ledger, rows = opened(tmp_path), 40_000
+    write(ledger, predictions(rows, 0), batch="first")
+    parts = (predictions(1000, start) for start in range(rows // 2, 2 * rows, 1000))
+    tracemalloc.start()
+    try:
+        found = sum(int(m.sum()) for m in ledger.in_batch(NAME, parts, schema(), "first", "1"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == rows // 2
+    assert peak / rows < 80  # bytes of hashes and of one part
 
 
 def test_a_delivery_in_slices_is_what_it_is_at_once(
