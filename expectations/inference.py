@@ -34,6 +34,7 @@ _ALWAYS_NEW = 0.4
 _MOST_OUTSIDE = 0.5
 _MOST_UNSEEN = 0.25
 _HARDLY_EVER = 0.5
+_LABELS_GONE = 0.5
 _SELDOM = 1e-3
 _SIZES = 50
 _DIFFERENT_SIZES = 5
@@ -60,7 +61,7 @@ def infer_contract(
 
     Errors are only what makes predictions wrong: a column that is absent, of another kind, of
     another unit or with other codes, without any value where it hardly ever was, an id twice, a
-    target that is missing. All else is a warning, which monitoring weighs. Ranges reach `slack`
+    target that most rows lack. All else is a warning, which monitoring weighs. Ranges reach `slack`
     times their span further on both sides, but stay on one side of 0 when all values do; columns
     that move with time get ten spans. Columns of `frame` without a kind are left out. `now` decides
     whether the table is still being added to. With the `order` of the rows `frame` needs no time
@@ -311,18 +312,18 @@ def _roles(
 
 
 def _labelled(rule: NullRule, facts: ColumnFacts, order: RowOrder) -> NullRule:
-    """Return the rule of a target: where many labels are missing, a training learns of the rest."""
-    rows = len(facts.values)
-    if not facts.nulls:
-        return NullRule(max=max(0.05, _up(3 / rows)), usual=0.0)
+    """Return the rule of a target: a training learns of the rows that have a label.
+
+    It stops only where so many lack one that hardly ever did that the rest stand for another table.
+    """
     missing = facts.values.isna().to_numpy()
     worst = max(float(missing[block].mean()) for block in order.blocks)
     error = 4 * math.sqrt(worst * (1 - worst) / len(order.blocks[0]))
     limit = worst + max(0.05, error) + 0.4 * worst * (1 - worst)
-    share = facts.nulls / rows
+    share = facts.nulls / len(facts.values)
     ceiling = 1.0 if share > 0.95 else 1 - (1 - share) / 4
-    usual = rule.usual or 0.0
-    return NullRule(max=_up(max(usual, min(limit, ceiling))), usual=usual)
+    usual = (rule.usual or 0.0) if facts.nulls else 0.0
+    return NullRule(max=_up(max(usual, _LABELS_GONE, min(limit, ceiling))), usual=usual)
 
 
 def _unique_together(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tasks.base.errors import ConfigError
 from tasks.base.pipeline_file import Pipeline
 from tasks.base.plugin_settings import OwnCode
@@ -44,10 +46,10 @@ def prepare(
         mode = mode_of(refit, pipeline, snapshot, schema, metric)
         if mode.kind == "refit" and refit.champion is not None:
             schema = on_champions_columns(schema, refit.champion)
-    repeated = repeated_ids(snapshot, schema)
-    young = waiting_for_labels(snapshot, schema, late_labels(pipeline, snapshot))
+    notes = rows_without_label(snapshot, schema, late_labels(pipeline, snapshot))
+    if repeated := repeated_ids(snapshot, schema):
+        notes = (repeated, *notes)
     give_back_memory()
-    notes = tuple(sentence for sentence in (repeated, young) if sentence)
     if notes:
         schema = schema.model_copy(update={"assumptions": (*schema.assumptions, *notes)})
     parts, refits = pipeline.config.split, pipeline.config.training.refit
@@ -90,18 +92,37 @@ def share_held_out(
     return stated if newer < 2 * fewest else min(stated, newer / 2 / rows)
 
 
-def waiting_for_labels(snapshot: Snapshot, schema: Schema, late: LateLabels | None) -> str:
-    """Return how many rows are left out because their label has not come yet; empty for none."""
+def rows_without_label(
+    snapshot: Snapshot, schema: Schema, late: LateLabels | None
+) -> tuple[str, ...]:
+    """Return a note on the rows that wait for their label, and one on those that should have it."""
     if late is None:
-        return ""
+        return ()
     rows = read_frame(snapshot.path, columns=[late.target, late.time_column])
-    waiting = int((rows[late.target].isna() & ~late.mature(rows)).sum())
-    if not waiting:
-        return ""
-    return (
-        f"monitoring.label_delay: {waiting:,} rows after {late.until:%Y-%m-%d %H:%M} UTC have no "
-        f"{schema.target!r} yet and are left out; the holdout is the newest labelled rows"
-    )
+    rows = rows.dropna(subset=[late.time_column]).sort_values(late.time_column, kind="stable")
+    absent, due = rows[late.target].isna().to_numpy(), late.mature(rows)
+    notes = []
+    if (waiting := int((absent & ~due).sum())) > 0:
+        notes.append(
+            f"monitoring.label_delay: {waiting:,} rows after {late.until:%Y-%m-%d %H:%M} UTC have "
+            f"no {schema.target!r} yet and are left out; the holdout is the newest labelled rows"
+        )
+    if (overdue := absent & due).any():
+        # From +1, where a stretch without labels starts, to -1, after its last row.
+        turns = np.diff(overdue.astype(np.int8), prepend=0, append=0)
+        starts, ends = np.flatnonzero(turns == 1), np.flatnonzero(turns == -1)
+        times = rows[late.time_column]
+        longest = np.argsort(starts - ends, kind="stable")[:3]
+        named = (
+            f"{ends[n] - starts[n]:,} in {times.iloc[starts[n]]:%Y-%m-%d %H:%M}.."
+            f"{times.iloc[ends[n] - 1]:%Y-%m-%d %H:%M}"
+            for n in longest
+        )
+        notes.append(
+            f"{int(overdue.sum()):,} rows whose {schema.target!r} should be known by now have none "
+            f"and are left out, the longest stretches: {', '.join(named)}"
+        )
+    return tuple(notes)
 
 
 def repeated_ids(snapshot: Snapshot, schema: Schema) -> str:

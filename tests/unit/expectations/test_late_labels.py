@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from expectations import column_batches
+from expectations.check import check_frame
 from expectations.contract import Contract
+from expectations.inference import infer_contract
 from expectations.late_labels import LateLabels
 
 DAYS = 200
@@ -59,14 +62,32 @@ def test_an_inferred_contract_does_not_learn_that_labels_are_missing() -> None:
     frame = table(missing=range(DAYS - 30, DAYS))
     kinds = {"when": "datetime", "y": "numeric"}
 
-    def limit(late: LateLabels | None) -> float:
+    def usual(late: LateLabels | None) -> float:
         contract = column_batches.infer_in_parts(
             lambda names: frame[list(names)], list(frame), DAYS, kinds, name="t", target="y",
             time_column="when", id_columns=(), late=late,
         )  # fmt: skip
         rule = contract.columns["y"].nulls
         assert rule is not None
-        return rule.max
+        assert rule.usual is not None
+        return rule.usual
 
-    assert limit(LATE) == 0.05
-    assert limit(None) > 0.15
+    assert usual(LATE) == 0.0
+    assert usual(None) > 0.15
+
+
+@pytest.mark.parametrize(
+    ("days", "severity"), [(8, "warning"), (DAYS // 3, "warning"), (DAYS * 2 // 3, "error")]
+)
+def test_a_training_stops_only_where_most_labels_are_gone(days: int, severity: str) -> None:
+    contract = infer_contract(
+        table(missing=[]), {"when": "datetime", "y": "numeric"}, target="y", time_column="when"
+    )
+
+    found = [
+        result
+        for result in check_frame(table(missing=range(20, 20 + days)), contract).results
+        if (result.column, result.rule) == ("y", "nulls")
+    ]
+
+    assert [(result.passed, result.severity) for result in found] == [(False, severity)]

@@ -8,9 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from expectations.late_labels import LateLabels
 from tasks.base.training_records import Schema
 from tasks.data.snapshots import write_snapshot
-from tasks.training.training_plan import repeated_ids, share_held_out
+from tasks.training.training_plan import repeated_ids, rows_without_label, share_held_out
 
 SCHEMA = Schema(
     target="y", task="binary", features={"x": "numeric"}, id_columns=("customer",),
@@ -65,3 +66,24 @@ def test_a_challenger_learns_from_half_of_the_rows_that_the_champion_does_not_kn
     until = start + timedelta(hours=known - 1)
 
     assert share_held_out(snapshot, SCHEMA, 0.2, until, 20) == pytest.approx(share)
+
+
+def test_rows_that_should_have_a_label_by_now_are_named_with_their_stretches(
+    tmp_path: Path,
+) -> None:
+    start = datetime(2026, 1, 1)
+    times: list[datetime | None] = [start + timedelta(hours=n) for n in range(240)]
+    labels = [None if 48 <= n < 72 or n == 100 or n >= 200 else n % 2 for n in range(240)]
+    table = pa.table({"month": pa.array(times, pa.timestamp("us")), "y": labels}).take(
+        pa.array([*range(120, 240), *range(120)])  # files come in any order
+    )
+    snapshot = write_snapshot(
+        table, {"month": "datetime", "y": "boolean"}, tmp_path, time_column="month", assumptions=()
+    )
+
+    late = LateLabels("y", "month", start + timedelta(hours=199))
+    young, overdue = rows_without_label(snapshot, SCHEMA, late)
+
+    assert "40 rows after 2026-01-09 07:00 UTC" in young
+    assert "25 rows whose 'y' should be known by now have none and are left out" in overdue
+    assert "24 in 2026-01-03 00:00..2026-01-03 23:00, 1 in 2026-01-05 04:00" in overdue
