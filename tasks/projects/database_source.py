@@ -19,7 +19,7 @@ _PASSWORD = re.compile(r"^(?P<head>[\w+.-]+://[^:/@]*:)(?P<password>[^@]+)(?P<ta
 _SECRET_OPTION = re.compile(
     r"[?&][^=&]*(?:pass|secret|token|key|credential)[^=&]*=(?!\$\{)", re.IGNORECASE
 )
-_FILE = re.compile(r"^(?P<head>sqlite(?:\+\w+)?:///)(?P<path>[^?]*)(?P<tail>.*)$")
+_FILE = re.compile(r"^(?P<head>(?:sqlite|duckdb)(?:\+\w+)?:///)(?P<path>[^?]*)(?P<tail>.*)$")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -28,7 +28,7 @@ class DatabaseSource:
     """The source section for a database."""
 
     values: dict[str, Any]  # section `source`, drafted; a secret stands in it as `${VARIABLE}`
-    written: str  # as the file is to hold it: SQLite's path starts at the folder
+    written: str  # as the file is to hold it: a file's path starts at the folder
     variable: str = ""  # the environment variable that has to hold the secret, if any
     # Variables with which the section is read while it is drafted.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -39,7 +39,7 @@ def database_source(
 ) -> DatabaseSource:
     """Return the source that a database URL and either a table or a query make."""
     # `${VARIABLE}` in the URL stays, and a password becomes one, called after the pipeline `name`;
-    # the relative path of a SQLite file starts at the pipeline's `folder`.
+    # the relative path of a database's file starts at the pipeline's `folder`.
     fault = fault_of(_expanded(url))
     if fault:
         raise UsageError(f"`--data` cannot be used: {fault}.", EXAMPLE)
@@ -76,7 +76,7 @@ def _without_secret(url: str, name: str) -> tuple[str, str, str]:
 
 
 def _placed(url: str, folder: Path | None) -> str:
-    """Return the URL of a SQLite file with its path from the pipeline's folder, or a whole one."""
+    """Return the URL of a file with its path from the pipeline's folder, or a whole one."""
     found = _FILE.match(url)
     if found is None or not found["path"] or "${" in found["path"]:
         return url

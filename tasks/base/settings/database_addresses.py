@@ -17,7 +17,7 @@ PASSING = (
     "refused", "timed out", "timeout", "locked", "busy", "server closed", "terminating connection",
     "starting up", "shutting down", "too many connections", "too many clients", "reset by peer",
     "lost connection", "gone away", "deadlock", "could not serialize", "consuming input",
-    "is closed",
+    "conflicting lock", "is closed",
 )  # fmt: skip
 _ENCODED = "a password's @, /, : and # have to be percent-encoded"
 _MARKS = frozenset("@/?#")

@@ -65,7 +65,11 @@ def _engine(url: sa.URL, base: Path) -> sa.Engine:
         return sa.create_engine(
             "sqlite://", creator=_sqlite_opener(url, base), poolclass=sa.pool.NullPool
         )
-    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    read_only = {}
+    if url.get_backend_name() == "duckdb":
+        # DuckDB creates a file that is not there, and lets one process in where it may be written.
+        url, read_only = url.set(database=str(_file_of(url, base))), {"read_only": True}
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=read_only)
     of_mysql = ("SET SESSION TRANSACTION READ ONLY", "SET time_zone = '+00:00'")
     of_postgres = ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SET TIME ZONE 'UTC'")
     known = {"postgresql": of_postgres, "mysql": of_mysql, "mariadb": of_mysql}
@@ -82,15 +86,25 @@ def _engine(url: sa.URL, base: Path) -> sa.Engine:
     return engine
 
 
-def _sqlite_opener(url: sa.URL, base: Path) -> Any:
+def _file_of(url: sa.URL, base: Path) -> Path:
+    """Return the file that is the database of a URL."""
+    dialect = url.get_backend_name()
+    name = {"sqlite": "SQLite", "duckdb": "DuckDB"}[dialect]
     if not url.database or url.database == ":memory:":
-        raise SourceError("source.url names no SQLite file.", "Write sqlite:///folder/file.db.")
+        raise SourceError(
+            f"source.url names no {name} file.", f"Write {dialect}:///folder/file.db."
+        )
     path = (base / url.database).absolute()
     if not path.is_file():
         raise SourceError(
-            f"source.url: no such SQLite file: {url.database}.",
+            f"source.url: no such {name} file: {url.database}.",
             "Relative paths start at the pipeline file.",
         )
+    return path
+
+
+def _sqlite_opener(url: sa.URL, base: Path) -> Any:
+    path = _file_of(url, base)
     wait = url.query.get("timeout", "20")
     seconds = float(wait) if isinstance(wait, str) and re.fullmatch(r"[\d.]+", wait) else 20.0
 
@@ -104,7 +118,8 @@ def _sqlite_opener(url: sa.URL, base: Path) -> Any:
 
 def _explained(error: sa.exc.SQLAlchemyError, url: sa.URL) -> SourceError | TransientError:
     origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    text = " ".join(str(origin).split())[:300]
+    # Below its first line a driver quotes the statement, which is keepfit's around the person's.
+    text = " ".join(re.split(r"\n+LINE \d+:", str(origin))[0].split()).rstrip(".")[:300]
     text = redact(text, [url.render_as_string(hide_password=False)])
     if "authentication" in text:
         return SourceError(f"the database refused: {text}.", "Fix source.url.")

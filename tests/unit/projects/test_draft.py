@@ -15,7 +15,7 @@ import pytest
 from tasks.base.errors import ConfigError, UsageError
 from tasks.base.pipeline_file import load_pipeline
 from tasks.base.settings.yaml_document import parse_yaml
-from tasks.projects.database_source import database_source
+from tasks.projects.database_source import _placed, database_source
 from tasks.projects.draft import Request, draft_project
 from tests.tables import write_churn
 
@@ -78,6 +78,10 @@ def test_a_database_is_drafted_with_its_path_from_the_folder(
     config = load_pipeline(Path("mine"), {}).config
     assert config.source.kind == "sql"
     assert config.source.url.get_secret_value() == "sqlite:///../sales.db"
+
+
+def test_the_path_of_a_duckdb_file_starts_at_the_folder_too() -> None:
+    assert _placed("duckdb:///sales.duckdb", Path("mine")) == "duckdb:///../sales.duckdb"
 
 
 @pytest.mark.parametrize(

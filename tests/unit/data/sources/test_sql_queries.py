@@ -21,7 +21,7 @@ from tasks.base.errors import DataError, SourceError, TransientError
 from tasks.base.settings.sources import SqlSource
 from tasks.base.source_notes import UnreadColumn
 from tasks.data.sources.source import column_names, newest_time, read_source
-from tasks.data.sources.sql_connections import connected
+from tasks.data.sources.sql_connections import _engine, _explained, connected
 from tasks.data.sources.sql_queries import _Query
 from tests.postgres import Server, postgres_server
 
@@ -148,6 +148,21 @@ def test_a_database_is_never_written_or_created(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such SQLite file"):
         read_source(SqlSource(kind="sql", url="sqlite:///none.db", table="t"), tmp_path)
     assert not (tmp_path / "none.db").exists()
+
+
+def test_an_absent_file_of_duckdb_is_refused_before_its_driver_would_create_it(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SourceError, match="no such DuckDB file"):
+        _engine(sa.make_url("duckdb:///none.duckdb"), tmp_path)
+
+
+def test_a_refusal_does_not_quote_the_statement_that_keepfit_made() -> None:
+    url = sa.make_url("postgresql://db/sales")
+    driver = Exception('relation "none" does not exist\nLINE 1: SELECT * FROM (SELECT * F\n  ^')
+    error = _explained(sa.exc.ProgrammingError("", {}, driver), url)
+
+    assert error.message == 'the database refused: relation "none" does not exist.'
 
 
 @pytest.mark.parametrize(
