@@ -60,7 +60,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 def by_command(plan: Pipeline) -> AbstractContextManager[object]:
-    return cli_actions._steered(plan.path)
+    return cli_actions.steered(plan.path)
 
 
 def by_flow(plan: Pipeline) -> AbstractContextManager[object]:
