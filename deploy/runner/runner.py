@@ -48,7 +48,7 @@ _WATCH_SECONDS = 2.0
 _NEWS_SECONDS = 3.0
 _PAGE_SHARE = 9.0  # seconds without the page's writing for each second of it
 _API_SECONDS = 1_700.0
-_CANCEL_SECONDS = 8.0
+_CANCEL_SECONDS = 20.0
 
 
 async def run(state: Path, pipelines: Sequence[Pipeline], say: Callable[[str], None]) -> None:

@@ -226,7 +226,7 @@ def _parts(
             lambda descriptor: (str(descriptor), str(state), *files),
             of_runner(state, f"{prefect.url}/api", credentials, stores.mlflow, files), state,
             # Time to cancel its flow runs; the next start requests them again.
-            patience=10.0, essential=True,
+            patience=25.0, essential=True,
         ),
         Part(
             "the checker", "checker", "deploy.stack.checker",
