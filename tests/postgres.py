@@ -17,7 +17,7 @@ import pytest
 from tests.ports import free_port
 
 _USER = "keepfit"
-_PATIENCE = 300.0
+_PATIENCE = 900.0
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Ran:
 
 
 def keepfit(
-    *arguments: str | Path, cwd: Path | None = None, seconds: float = 600, **environ: str
+    *arguments: str | Path, cwd: Path | None = None, seconds: float = 1500, **environ: str
 ) -> Ran:
     """Run `keepfit` and wait for it."""
     done = subprocess.run(

@@ -15,7 +15,7 @@ HALVES = ("failpoints,kills", "races,configurations,mutations,stateful")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_share_of_the_campaign_breaks_no_invariant(tmp_path: Path) -> None:
     campaign = [sys.executable, "-m", "tests.campaign", "--share"]
     rows = [tmp_path / f"{number}.json" for number in range(len(HALVES))]

@@ -20,7 +20,7 @@ from tests.shipped import DEPLOY, compose, example, filled, order
 _ROOT = Path(__file__).parents[2]
 _PORTS = ("4200", "4280", "5000", "8080")
 _FOLDERS = ("pipelines", "data", "state", "mlflow")
-_PATIENCE = 300.0
+_PATIENCE = 900.0
 
 
 class Composition:

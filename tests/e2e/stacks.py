@@ -30,7 +30,7 @@ _UP = (
     "sys.exit(status)"
 )
 ANY = {"prefect_port": 0, "mlflow_port": 0, "page_port": 0}
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds until a test gives up what it waits for: none is too few on a machine that is busy."""
 
 

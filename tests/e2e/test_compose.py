@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.e2e,
     pytest.mark.postgres,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(2400),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
 _LOGIN = ("admin", "a-password-of-24-letters")

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.waits,
     pytest.mark.e2e,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(2400),
     pytest.mark.usefixtures("shared_checker"),
 ]
 __all__ = ["shared_checker"]

@@ -32,7 +32,7 @@ from tests.e2e.faults import say
 from tests.e2e.stacks import PATIENCE, ROOT, Stack, until
 from tests.e2e.test_stack import again, finished, start_training, state_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(2400)]
 __all__ = ["folder", "plan", "stack"]
 LEASE = 60  # seconds, the fewest that Prefect takes
 

@@ -27,7 +27,7 @@ from tests.prefect_api import migrated
 from tests.program import keepfit
 from tests.receivers import HttpReceiver, http_receiver
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(2400)]
 _DAY = Arrivals.DAY
 ORDINARY = 1
 RESUMED = datetime(2013, 5, 20, tzinfo=UTC)

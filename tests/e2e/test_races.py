@@ -17,7 +17,7 @@ from tests.tables import write_churn, write_pipeline
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.e2e,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(2400),
     pytest.mark.usefixtures("shared_checker"),
 ]
 __all__ = ["shared_checker"]

@@ -31,7 +31,7 @@ from tests.e2e.stacks import PATIENCE, ROOT, Stack, running, until
 from tests.receivers import http_receiver
 from tests.tables import FAST, write_churn, write_pipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(2400)]
 GUARD = Path(__file__).parent / "guarded"
 CANARY = "c4n4ry-l00p-5ecr3t"
 PIPELINE = FAST + (

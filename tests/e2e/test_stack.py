@@ -22,7 +22,7 @@ from tests.postgres import Server, postgres_server
 from tests.prefect_api import migrated
 from tests.tables import FAST, write_churn, write_pipeline
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.postgres, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.postgres, pytest.mark.timeout(2400)]
 __all__ = ["postgres_server"]
 
 # Once a year: nothing starts by itself while a test runs.

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
-PATIENCE = 600.0
+PATIENCE = 1500.0
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)

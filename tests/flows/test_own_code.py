@@ -21,7 +21,7 @@ from tasks.serving.served_model import ServedModel
 from tests.opened import opened
 from tests.program import Ran, keepfit
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 GUIDE = (Path(__file__).parents[2] / "docs/how-to/own-code.md").read_text(encoding="utf-8")
 PLAIN = (

@@ -16,7 +16,7 @@ from tasks.metrics.ranking import RankingGroups, by_group
 from tasks.registry.mlflow.store import Store
 from tests.program import Ran, keepfit
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 BUNDLED = Path(__file__).parents[2] / "deploy" / "pipelines" / "movielens.yaml"
 SOURCE = "source: {kind: demo, name: movielens}"

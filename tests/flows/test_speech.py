@@ -27,7 +27,7 @@ scoring: {source: {kind: csv, path: new.csv}}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_vowels_of_new_voices_are_told_apart_by_their_recordings(tmp_path: Path) -> None:
     rows = recorded(tmp_path, speakers=45, each=2)
     known = ~rows["speaker"].isin(["s42", "s43", "s44"])
